@@ -1,0 +1,1 @@
+"""What is done to the data on purpose: splits, contaminated training sets."""

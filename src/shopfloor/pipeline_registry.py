@@ -1,0 +1,47 @@
+"""The project's pipelines: one per experiment, one per stage, made from the parameters of the session."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Pipeline
+
+from shopfloor.config import project_parameters
+from shopfloor.grid import Experiment, expand_experiments, unique_cells
+from shopfloor.pipelines import data_prep, evaluation, perturbation, reporting, training
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """Make every pipeline of the grid that the parameters describe.
+
+    Returns:
+        The experiments and, under the names of the five stages, what all experiments need of each stage.
+        ``__default__`` is the model evaluation.
+
+    Raises:
+        GridError: The parameters ask for something impossible.
+    """
+    experiments = expand_experiments(project_parameters())
+    pipelines = {name: experiment_pipeline(experiment) for name, experiment in experiments.items()}
+    cells = unique_cells(experiments.values())
+    return {
+        "__default__": pipelines["model_evaluation"],
+        **pipelines,
+        "data_prep": data_prep.create_pipeline(cells),
+        "perturbation": perturbation.create_pipeline(cells),
+        "training": training.create_pipeline(cells),
+        "evaluation": evaluation.create_pipeline(cells),
+        "reporting": reporting.create_pipeline(experiments.values()),
+    }
+
+
+def experiment_pipeline(experiment: Experiment) -> Pipeline:
+    """The five stages of one experiment."""
+    cells = experiment.cells
+    return Pipeline(
+        [
+            data_prep.create_pipeline(cells),
+            perturbation.create_pipeline(cells),
+            training.create_pipeline(cells),
+            evaluation.create_pipeline(cells),
+            reporting.create_pipeline([experiment]),
+        ]
+    )

@@ -1,0 +1,1 @@
+"""The five stages that every cell of every experiment flows through."""

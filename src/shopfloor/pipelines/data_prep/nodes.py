@@ -1,0 +1,206 @@
+"""Index, decode and resize the images of one category."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from shopfloor.catalog.image_stack import LazyStack
+from shopfloor.readers import DEFAULT_READER, DatasetError, find_root, read_index
+from shopfloor.readers.checks import Finding
+from shopfloor.readers.index_table import changed_files, split_paths
+from shopfloor.readers.pixels import read_image, read_mask, resize_image, resize_mask
+
+Settings = dict[str, Any]
+
+
+def render_parts(settings: Settings, category: str) -> dict[str, np.ndarray]:
+    """Render a category of the generated dataset.
+
+    Args:
+        settings: The dataset's entry; ``generator`` holds seed, counts and size.
+        category: Name of the part.
+
+    Returns:
+        Images and masks (H, W[, 3]), uint8, by path relative to the dataset root.
+    """
+    from shopfloor.generated.render import render_category
+
+    files = render_category(category, **settings["generator"])
+    return {f"{category}/{path}": pixels for path, pixels in files.items()}
+
+
+def index_category(settings: Settings, folder: Path | None = None, *, dataset: str, category: str) -> pd.DataFrame:
+    """List and check the images of a category.
+
+    Args:
+        settings: The dataset's entry: reader, root, options.
+        folder: Root of a generated dataset; None to take the root from the entry.
+        dataset: Name of the dataset.
+        category: Name of the category.
+
+    Returns:
+        The index table.
+
+    Raises:
+        DatasetError: A check failed; all findings of the category in one error.
+    """
+    reader, root = settings.get("reader", DEFAULT_READER), folder or settings.get("root")
+    return read_index(reader, root, dataset, category, settings.get("options"))
+
+
+def check_unchanged(index: pd.DataFrame, settings: Settings, folder: Path | None = None) -> None:
+    """Make sure that the files are still those that the index was made from.
+
+    Args:
+        index: Index table of one category.
+        settings: The dataset's entry.
+        folder: Root of a generated dataset.
+
+    Raises:
+        DatasetError: Files changed or went missing.
+    """
+    root = _root(settings, folder)
+    changed = changed_files(index, root)
+    if not changed:
+        return
+    first = index.iloc[0]
+    raise DatasetError(
+        Finding(
+            "FOLDER_CHANGED",
+            first["dataset"],
+            first["category"],
+            f"{len(changed)} files under {root} changed or are gone since they were indexed",
+            f"first: {changed[0]}",
+            "Results of old and new files must not be mixed: put the files back, or delete the category's index in "
+            "data/02_intermediate and run again, which makes everything anew that depends on it",
+            tuple(changed),
+        )
+    )
+
+
+def prepare_images(index: pd.DataFrame, settings: Settings, folder: Path | None = None, *, image_size: int) -> LazyStack:
+    """Decode every image once and resize it to the model input.
+
+    Args:
+        index: Index table of the category.
+        settings: The dataset's entry.
+        folder: Root of a generated dataset.
+        image_size: Side of the result in pixels.
+
+    Returns:
+        Images (N, S, S, 3), uint8 RGB, in the order of the index; made while they are saved.
+    """
+    root = _root(settings, folder)
+    paths = [root / image for image in index["image"]]
+
+    def prepare(row: int) -> np.ndarray:
+        return resize_image(read_image(paths[row]), image_size)
+
+    return LazyStack(_on_all_cores(prepare, index, f"images {image_size} px"), len(index), (image_size, image_size, 3))
+
+
+def prepare_masks(index: pd.DataFrame, settings: Settings, folder: Path | None = None, *, image_size: int) -> LazyStack:
+    """Read every mask once and resize it with nearest neighbour; good images have an all-zero mask.
+
+    Args:
+        index: Index table of the category.
+        settings: The dataset's entry.
+        folder: Root of a generated dataset.
+        image_size: Side of the result in pixels.
+
+    Returns:
+        Masks (N, S, S), uint8, 0 or 1, in the order of the index; made while they are saved.
+    """
+    root = _root(settings, folder)
+    columns = (index["masks"], index["height"], index["width"])
+    masks = [([root / path for path in split_paths(names)], (h, w)) for names, h, w in zip(*columns, strict=True)]
+
+    def prepare(row: int) -> np.ndarray:
+        files, shape = masks[row]
+        return resize_mask(read_mask(files, shape), image_size) if files else np.zeros((image_size,) * 2, np.uint8)
+
+    return LazyStack(_on_all_cores(prepare, index, f"masks {image_size} px"), len(index), (image_size, image_size))
+
+
+def report_resize(
+    index: pd.DataFrame, settings: Settings, folder: Path | None = None, *, image_size: int
+) -> pd.DataFrame:
+    """Count the images of a category and the defects that vanish in the resize (protocol 2.1).
+
+    Args:
+        index: Index table of the category.
+        settings: The dataset's entry; title, licence and source are passed on.
+        folder: Root of a generated dataset.
+        image_size: Side of the model input in pixels.
+
+    Returns:
+        One line: counts per split and label, ``empty_masks`` (bad test images whose mask is empty as published),
+        ``vanished`` (bad test images whose mask became empty), ``regions`` and ``lost_regions`` (8-connected
+        regions of the test masks, and those of which no pixel is left).
+    """
+    root = _root(settings, folder)
+    is_bad = index["label"] == "bad"
+    test_bad = index[(index["split"] == "test") & is_bad]
+    with_masks = test_bad[test_bad["masks"] != ""]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        counts = list(pool.map(lambda row: _region_counts(root, row, image_size), with_masks.itertuples()))
+    regions, left = np.array(counts, dtype=int).reshape(-1, 2).T
+    line = {
+        "dataset": index["dataset"].iloc[0],
+        "category": index["category"].iloc[0],
+        "image_size": image_size,
+        "title": settings.get("title", ""),
+        "licence": settings.get("licence", ""),
+        "source": settings.get("source", ""),
+        "generated": "generator" in settings,
+        "train_good": int(((index["split"] == "train") & ~is_bad).sum()),
+        "test_good": int(((index["split"] == "test") & ~is_bad).sum()),
+        "test_bad": len(test_bad),
+        "has_pixel_labels": bool(index["has_pixel_labels"].any()),
+        "empty_masks": int((regions == 0).sum()),
+        "vanished": int(((regions > 0) & (left == 0)).sum()),
+        "regions": int(regions.sum()),
+        "lost_regions": int((regions - left).sum()),
+    }
+    return pd.DataFrame([line])
+
+
+def _region_counts(root: Path, row: Any, image_size: int) -> tuple[int, int]:
+    """Defect regions of one image before the resize, and how many of them keep at least one pixel."""
+    mask = read_mask([root / path for path in split_paths(row.masks)], (row.height, row.width))
+    count, labels = cv2.connectedComponents(mask, connectivity=8)
+    left = np.unique(resize_mask(labels, image_size))
+    return count - 1, len(left[left > 0])
+
+
+def _root(settings: Settings, folder: Path | None) -> Path:
+    return find_root(settings.get("reader", DEFAULT_READER), folder or settings.get("root"))
+
+
+def _on_all_cores(prepare: Callable[[int], np.ndarray], index: pd.DataFrame, what: str) -> Iterator[np.ndarray]:
+    """Apply ``prepare`` to every row on all cores, in order, a few rows ahead of who takes them, with progress.
+
+    Threads suffice: Pillow and NumPy let go of the interpreter while they decode and resize. Only a few results wait
+    at any time, so a category of any size is prepared in the memory of some images.
+    """
+    workers = os.cpu_count() or 1
+    first = index.iloc[0]
+    with ThreadPoolExecutor(workers) as pool, tqdm(
+        total=len(index), desc=f"{first['dataset']}/{first['category']}: {what}", unit="file", mininterval=1.0
+    ) as bar:  # fmt: skip
+        waiting = [pool.submit(prepare, row) for row in range(min(4 * workers, len(index)))]
+        for row in range(len(index)):
+            if (ahead := row + 4 * workers) < len(index):
+                waiting.append(pool.submit(prepare, ahead))
+            yield waiting[row].result()
+            waiting[row] = None  # type: ignore[call-overload]  # lets go of the pixels
+            bar.update()

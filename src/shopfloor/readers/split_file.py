@@ -1,0 +1,110 @@
+"""A CSV that lists the images of a dataset: rows with their line numbers, and paths that stay inside the
+root."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import _csv
+
+
+class SplitFileError(ValueError):
+    """A split file, or a value in it, that cannot be used.
+
+    Attributes:
+        line: Line number, 1 for the header.
+        reason: What is wrong there.
+    """
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(line, reason)
+        self.line, self.reason = line, reason
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its line number and its cells by column, stripped of blanks; an absent column is an empty
+    cell."""
+
+    line: int
+    cells: dict[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.cells.get(column, "")
+
+
+def read_rows(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[Row]:
+    """Reads a CSV (UTF-8, header required, separated by commas).
+
+    Args:
+        path: The file.
+        required: Columns that must be there.
+        optional: Columns that may be there.
+
+    Returns:
+        Rows in the order of the file, blank lines left out.
+
+    Raises:
+        SplitFileError: Not readable, not UTF-8, wrong columns, or a row of another length than the header.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(_rows(csv.reader(file, strict=True), required, optional))
+    except UnicodeDecodeError as error:
+        raise SplitFileError(1, f"the file is not UTF-8 ({error.reason})") from error
+    except OSError as error:
+        raise SplitFileError(1, f"the file cannot be read ({error.strerror})") from error
+
+
+def _rows(reader: _csv.Reader, required: tuple[str, ...], optional: tuple[str, ...]) -> Iterator[Row]:
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        if missing := [name for name in required if name not in header]:
+            raise SplitFileError(1, f"column {missing[0]} is missing")
+        if unknown := [name for name in header if name not in required + optional]:
+            raise SplitFileError(1, f"unknown column {unknown[0]!r}")
+        if len(set(header)) < len(header):
+            raise SplitFileError(1, "a column occurs twice")
+        for cells in reader:
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise SplitFileError(reader.line_num, f"{len(cells)} cells under {len(header)} columns")
+            yield Row(reader.line_num, dict(zip(header, (cell.strip() for cell in cells), strict=True)))
+    except csv.Error as error:
+        raise SplitFileError(reader.line_num, str(error)) from error
+
+
+def path_inside(root: Path, folder: Path, value: str) -> str:
+    """Resolves a path from a split file.
+
+    Args:
+        root: Dataset root, which the path must not leave.
+        folder: Folder that the value is relative to.
+        value: The cell.
+
+    Returns:
+        Path relative to the root, with ``/``.
+
+    Raises:
+        ValueError: Empty, absolute, leaving the root by ``..`` or by a symbolic link; the text is the reason.
+    """
+    if not value:
+        raise ValueError("empty path")
+    if PurePosixPath(value).is_absolute() or PureWindowsPath(value).anchor:
+        raise ValueError(f"absolute path {value}")
+    if ".." in PurePosixPath(value.replace("\\", "/")).parts or "\0" in value:
+        raise ValueError(f"path {value} leaves the root")
+    path = folder / value
+    try:
+        inside = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise ValueError(f"path {value} cannot be resolved") from error
+    if not inside:
+        raise ValueError(f"path {value} leaves the root through a link")
+    return path.relative_to(root).as_posix()

@@ -1,0 +1,182 @@
+"""Example pictures of one cell: what it misses, what it wrongly reports, and what it finds best."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from PIL import Image
+
+    from shopfloor.catalog.image_stack import ImagePart
+
+LOWEST_BAD = "bad, lowest score"
+HIGHEST_GOOD = "good, highest score"
+HIGHEST_BAD = "bad, highest score"
+
+_TILE_INCHES = 1.72
+_CAPTION_INCHES = 0.36
+_DPI = 100
+_LONGEST_PATH = 52
+_MAP_COLOURS = "inferno"
+
+
+def pick_examples(scores: pd.DataFrame, k: int = 3) -> pd.DataFrame:
+    """Worst misses, worst false alarms and best catches of one cell.
+
+    Args:
+        scores: One line per test image: ``image``, ``label`` (good or bad), ``defect_type``, ``pred_score`` (raw).
+        k: How many of each kind at most. No image is picked twice: where there are fewer than ``2 k`` bad images,
+            the lowest scores go first.
+
+    Returns:
+        The chosen lines with ``kind`` (`LOWEST_BAD`, `HIGHEST_GOOD`, `HIGHEST_BAD`, in this order, the most striking
+        first) and ``remark``, which says how many images of the other class score beyond this one. Images with the
+        same score are taken in the order of their names. Scores that are not finite are left out.
+    """
+    scores = scores[np.isfinite(scores["pred_score"].astype(float))]
+    bad = scores[scores["label"] == "bad"].sort_values(["pred_score", "image"])
+    good = scores[scores["label"] == "good"].sort_values(["pred_score", "image"], ascending=[False, True])
+    lowest = bad.head(k).assign(kind=LOWEST_BAD)
+    caught = bad.iloc[len(lowest) :].sort_values(["pred_score", "image"], ascending=[False, True]).head(k)
+    picked = pd.concat([lowest, good.head(k).assign(kind=HIGHEST_GOOD), caught.assign(kind=HIGHEST_BAD)])
+    remarks = [_remark(line["label"], line["pred_score"], good, bad) for line in picked.to_dict("records")]
+    return picked.assign(remark=pd.Series(remarks, index=picked.index, dtype=object)).reset_index(drop=True)
+
+
+def _remark(label: str, score: float, good: pd.DataFrame, bad: pd.DataFrame) -> str:
+    if label == "bad":
+        return f"{(good['pred_score'] >= score).sum()} of {len(good)} good images score as high or higher"
+    return f"{(bad['pred_score'] <= score).sum()} of {len(bad)} bad images score as low or lower"
+
+
+def draw_examples(
+    scores: pd.DataFrame,
+    images: ImagePart,
+    anomaly_maps: np.ndarray | None,
+    gt_masks: ImagePart | None,
+    k: int = 3,
+) -> Image.Image:
+    """One row per picked example: the image, the anomaly map over it, the outline of the defect mask.
+
+    The map has one colour scale over all images shown; its range stands under the picture.
+
+    Args:
+        scores: As for `pick_examples`.
+        images: Test images; ``table["image"]`` names them as ``scores["image"]`` does.
+        anomaly_maps: Raw maps ``(N, H, W)`` in the order of ``images``, or None where the detector gives none.
+        gt_masks: Defect masks, or None where the dataset has none.
+        k: How many of each kind at most.
+
+    Raises:
+        ValueError: The maps do not belong to the images, or a scored image is not among them.
+    """
+    if anomaly_maps is not None and len(anomaly_maps) != len(images):
+        raise ValueError(f"There are {len(anomaly_maps)} anomaly maps for {len(images)} images; they must match.")
+    picked = pick_examples(scores, k)
+    rows = _places(picked["image"], images)
+    shown_maps = None if anomaly_maps is None else [np.asarray(anomaly_maps[row], dtype=float) for row in rows]
+    shown_masks = None if gt_masks is None else [gt_masks[row] for row in _places(picked["image"], gt_masks)]
+    return _draw(picked, [images[row] for row in rows], shown_maps, shown_masks)
+
+
+def _places(names: pd.Series, part: ImagePart) -> list[int]:
+    place = {image: row for row, image in enumerate(part.table["image"])}
+    unknown = [name for name in names if name not in place]
+    if unknown:
+        raise ValueError(f"Scored but not among the {len(part)} images of this part: {unknown[0]!r}.")
+    return [place[name] for name in names]
+
+
+def _draw(
+    picked: pd.DataFrame, images: list[np.ndarray], maps: list[np.ndarray] | None, masks: list[np.ndarray] | None
+) -> Image.Image:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    columns = 1 + (maps is not None) + (masks is not None)
+    row_inches = _TILE_INCHES + _CAPTION_INCHES
+    foot_inches = 0.55 if maps else 0.1
+    # Captions need the width of three tiles even where one is shown.
+    size = (3 * _TILE_INCHES + 0.2, max(len(picked), 1) * row_inches + foot_inches)
+    figure = Figure(figsize=size, dpi=_DPI, facecolor="white")
+    canvas = FigureCanvasAgg(figure)
+    if picked.empty:
+        figure.text(0.5, 0.5, "no finite score, no example", ha="center", fontsize=8)
+    limits = _finite_range(maps) if maps else (0.0, 1.0)
+    for row, line in enumerate(picked.to_dict("records")):
+        top = 1 - row * row_inches / size[1]
+        _write_caption(figure, top, size[1], line, vanished=masks is not None and not masks[row].any())
+        bottom = top - (row_inches - 0.04) / size[1]
+        width, height = (_TILE_INCHES - 0.04) / size[0], (_TILE_INCHES - 0.04) / size[1]
+        tiles = [
+            figure.add_axes((0.1 / size[0] + column * _TILE_INCHES / size[0], bottom, width, height))
+            for column in range(columns)
+        ]
+        for tile in tiles:
+            tile.set_axis_off()
+            tile.imshow(images[row])
+        if maps is not None:
+            _lay_over(tiles[1], images[row], maps[row], limits)
+        if masks is not None:
+            _outline(tiles[-1], masks[row])
+    if maps and len(picked):
+        _write_scale(figure, limits, size)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def _write_caption(figure: Any, top: float, inches: float, line: dict[str, Any], vanished: bool) -> None:
+    kind = line["kind"] + (f" ({line['defect_type']})" if line["label"] == "bad" and line["defect_type"] else "")
+    note = "; its mask vanished in the resize" if vanished and line["label"] == "bad" else ""
+    first = f"{_shorten(kind, _LONGEST_PATH)}: {line['pred_score']:.4g}"
+    # Names may hold a dollar sign, which is no formula.
+    style = {"ha": "left", "va": "top", "parse_math": False, "color": "#1f2933"}
+    left = 0.1 / figure.get_figwidth()
+    figure.text(left, top - 0.05 / inches, first, fontsize=7.5, fontweight="bold", **style)
+    figure.text(
+        1 - left, top - 0.06 / inches, _shorten(line["image"], _LONGEST_PATH), fontsize=6.5, **{**style, "ha": "right"}
+    )
+    figure.text(left, top - 0.2 / inches, line["remark"] + note, fontsize=6.5, **style)
+
+
+def _lay_over(tile: Axes, image: np.ndarray, anomaly_map: np.ndarray, limits: tuple[float, float]) -> None:
+    """The map in colour over the grey image."""
+    grey = np.asarray(image, dtype=float).mean(axis=-1)
+    extent = (-0.5, grey.shape[1] - 0.5, grey.shape[0] - 0.5, -0.5)
+    tile.imshow(grey, cmap="gray", vmin=0, vmax=255)
+    tile.imshow(
+        anomaly_map, cmap=_MAP_COLOURS, vmin=limits[0], vmax=limits[1], alpha=0.6, interpolation="bilinear", extent=extent
+    )
+
+
+def _outline(tile: Axes, mask: np.ndarray) -> None:
+    """Light line on a dark one, to be seen on any image."""
+    if mask.any():
+        inside = np.pad(mask > 0, 1).astype(float)  # so that a defect at the border has a closed outline
+        places = [np.arange(-1, side + 1) for side in mask.shape]
+        for colour, width in (("black", 2.2), ("#F0E442", 1.0)):
+            tile.contour(places[1], places[0], inside, levels=[0.5], colors=colour, linewidths=width)
+
+
+def _write_scale(figure: Any, limits: tuple[float, float], size: tuple[float, float]) -> None:
+    low, high = limits
+    bar = figure.add_axes((0.1 / size[0], 0.3 / size[1], (3 * _TILE_INCHES - 0.04) / size[0], 0.1 / size[1]))
+    bar.imshow(np.linspace(0, 1, 256)[None], cmap=_MAP_COLOURS, aspect="auto")
+    bar.set_axis_off()
+    text = f"anomaly map, raw values from {low:.4g} (dark) to {high:.4g} (bright), the same in all rows"
+    figure.text(0.1 / size[0], 0.22 / size[1], text, fontsize=6.5, ha="left", va="top", color="#1f2933")
+
+
+def _finite_range(maps: list[np.ndarray]) -> tuple[float, float]:
+    values = np.concatenate([anomaly_map[np.isfinite(anomaly_map)] for anomaly_map in maps])
+    return (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+
+
+def _shorten(text: str, length: int) -> str:
+    """Keep the end, where paths differ."""
+    return text if len(text) <= length else "…" + text[1 - length :]

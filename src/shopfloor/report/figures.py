@@ -1,0 +1,371 @@
+"""Figures of the report (plotly), small enough for a phone: histograms are binned here, no raw data is handed on.
+
+The colours are those of Okabe and Ito (2008), which people with colour-blindness can tell apart; detectors also differ
+in marker and dash, so that a black-and-white print can be read. Titles stand in the page, not in the figure, because
+plotly does not wrap them.
+"""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from shopfloor.report.tables import (
+    METRICS,
+    MEAN_OVER_DATASETS,
+    category_table,
+    noise_levels,
+    noise_percent,
+    noise_table,
+)
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+# Yellow, the faintest on white, comes last.
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+GOOD_COLOUR, BAD_COLOUR = "#0072B2", "#D55E00"
+_MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagram", "bowtie")
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_GRID_COLOUR = "#e3e6ea"
+_HISTOGRAM_BINS = 40
+_LONGEST_NAME = 48
+
+
+class Thresholds(NamedTuple):
+    """Score thresholds of protocol 2.1 and the values that they give (fractions); NaN where a class has no image.
+
+    Attributes:
+        pg2: 2 % quantile of the bad scores, linear interpolation.
+        pb2: 98 % quantile of the good scores, linear interpolation.
+        good_below_pg2: Share of good images that score below ``pg2``: the metric ``image_pg2``.
+        bad_above_pb2: Share of bad images that score above ``pb2``: the metric ``image_pb2``.
+    """
+
+    pg2: float
+    pb2: float
+    good_below_pg2: float
+    bad_above_pb2: float
+
+
+def score_thresholds(scores: pd.DataFrame) -> Thresholds:
+    """Thresholds of one cell's scores.
+
+    Args:
+        scores: ``label`` (good or bad) and ``pred_score`` (raw) of each test image.
+    """
+    good, bad = _good_and_bad(scores)
+    if not len(good) or not len(bad):
+        return Thresholds(np.nan, np.nan, np.nan, np.nan)
+    pg2, pb2 = float(np.quantile(bad, 0.02)), float(np.quantile(good, 0.98))
+    return Thresholds(pg2, pb2, float(np.mean(good < pg2)), float(np.mean(bad > pb2)))
+
+
+def score_histogram(scores: pd.DataFrame) -> Figure:
+    """Histogram of the raw scores of one cell, good against bad, with the PG2 and PB2 thresholds.
+
+    Bars are shares of the good and of the bad images (percent), so that classes of different size can be compared.
+
+    Args:
+        scores: ``label`` (good or bad) and ``pred_score`` (raw) of each test image of one cell.
+    """
+    figure = _figure(height=280, x_title="raw score", y_title="share of images, %")
+    good, bad = _good_and_bad(scores)
+    everything = np.concatenate([good, bad])
+    if not len(everything):
+        return figure
+    edges = np.histogram_bin_edges(everything, bins=_HISTOGRAM_BINS)
+    centres, tallest = (edges[:-1] + edges[1:]) / 2, 1.0
+    for name, values, colour, pattern in (("good", good, GOOD_COLOUR, ""), ("bad", bad, BAD_COLOUR, "/")):
+        if not len(values):
+            continue
+        share = 100 * np.histogram(values, edges)[0] / len(values)
+        tallest = max(tallest, float(share.max()))
+        figure.add_bar(
+            x=_numbers(centres),
+            y=_numbers(share),
+            width=float(edges[1] - edges[0]),
+            name=f"{name} ({len(values)})",
+            marker={"color": colour, "opacity": 0.6, "pattern": {"shape": pattern, "size": 4, "solidity": 0.25}},
+            hovertemplate=f"{name}, score %{{x:.4g}}: %{{y:.1f}} %<extra></extra>",
+        )
+    found = score_thresholds(scores)
+    lines = (
+        (found.pg2, BAD_COLOUR, "dash", f"PG2: {100 * found.good_below_pg2:.1f} % of good below {found.pg2:.4g}"),
+        (found.pb2, GOOD_COLOUR, "dot", f"PB2: {100 * found.bad_above_pb2:.1f} % of bad above {found.pb2:.4g}"),
+    )
+    for threshold, colour, dash, name in lines:
+        if np.isfinite(threshold):
+            line = {"color": colour, "dash": dash, "width": 2}
+            figure.add_scatter(
+                x=[threshold] * 2, y=[0, 1.05 * tallest], mode="lines", line=line, name=name, hoverinfo="name"
+            )
+    return figure.update_layout(barmode="overlay", bargap=0, hoverlabel_namelength=-1)
+
+
+def metric_by_category(metrics: pd.DataFrame, metric: str, image_size: int, condition: str) -> Figure:
+    """Dots per category and detector, bars one standard deviation over the seeds; full test set.
+
+    A cell without a value has no dot.
+
+    Args:
+        metrics: As for `shopfloor.report.tables.category_table`.
+        metric: A key of `METRICS`.
+        image_size: Pixels.
+        condition: Training condition.
+    """
+    table = category_table(metrics)
+    chosen = (table["image_size"] == image_size) & (table["condition"] == condition) & (table["test_set"] == "full")
+    table = table[chosen]
+    places = table[["dataset", "category"]].drop_duplicates(ignore_index=True).reset_index(names="place")
+    table = table.merge(places, on=["dataset", "category"])
+    detectors = list(table["detector"].unique())
+    height = 110 + len(places) * (16 + 9 * len(detectors))
+    figure = _figure(height=height, x_title=f"{METRICS[metric]}, %", y_title="")
+    for position, (detector, style) in enumerate(_styles(metrics).items()):
+        lines = table[table["detector"] == detector].dropna(subset=[metric])
+        if lines.empty:
+            continue
+        offset = 0.7 * ((detectors.index(detector) + 0.5) / len(detectors) - 0.5)
+        figure.add_scatter(
+            x=_percent(lines[metric]),
+            y=_numbers(lines["place"] + offset),
+            error_x={"type": "data", "array": _percent(lines[f"{metric}_sd"].fillna(0)), "thickness": 1.5, "width": 3},
+            mode="markers",
+            marker={"color": style["color"], "symbol": style["symbol"], "size": 9},
+            name=_safe(detector),
+            customdata=[_safe(f"{line.dataset} / {line.category}") for line in lines.itertuples()],
+            hovertemplate=f"%{{customdata}}<br>{_safe(detector)}: %{{x:.1f}} %<extra></extra>",
+            legendrank=position,
+        )
+    # A new line under the dataset keeps the labels narrow on a phone.
+    names = [f"{_safe(line.category)}<br><i>{_safe(line.dataset)}</i>" for line in places.itertuples()]
+    bottom = len(places) - 0.5
+    figure.update_yaxes(tickvals=list(range(len(places))), ticktext=names, range=[bottom, -0.5], showgrid=False)
+    for boundary in range(1, len(places)):
+        figure.add_hline(y=boundary - 0.5, line={"color": _GRID_COLOUR, "width": 1}, layer="below")
+    return figure
+
+
+def noise_figure(metrics: pd.DataFrame, metric: str) -> Figure:
+    """A metric against the share of mislabelled training images, one line per detector, one panel per dataset.
+
+    Bands are one standard deviation over the seeds. The levels are compared on the test set that the largest level
+    leaves (the same images for all levels, protocol 4.5); where that is not there, on each level's own test set.
+
+    Args:
+        metrics: As for `shopfloor.report.tables.noise_table`; at least one noise level.
+        metric: One of `shopfloor.report.tables.NOISE_METRICS`.
+    """
+    from plotly.subplots import make_subplots
+
+    table = noise_table(metrics)
+    table = table[table["metric"] == metric]
+    levels = ["clean", *noise_levels(metrics)]
+    suffix = "_same_test" if metrics["test_set"].str.startswith("common_").any() else ""
+    columns = [f"{level}{suffix}" for level in levels]
+    table = table[table[columns].notna().any(axis="columns")]
+    panels = list(table["dataset"].unique()) or [MEAN_OVER_DATASETS]
+
+    figure = make_subplots(
+        rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.16 / len(panels), subplot_titles=_safe_all(panels)
+    )
+    figure.update_layout(_layout(height=110 + 240 * len(panels)))
+    figure.update_xaxes(_axis(""), tickvals=[noise_percent(level) for level in levels])
+    figure.update_yaxes(_axis(f"{METRICS[metric]}, %"))
+    figure.update_xaxes(title_text="mislabelled training images, %", row=len(panels), col=1)
+    styles = _styles(metrics)
+    several_sizes = table["image_size"].nunique() > 1
+    named = set()
+    for line in table.to_dict("records"):
+        style = styles[line["detector"]]
+        name = _safe(f"{line['detector']}, {line['image_size']} px" if several_sizes else line["detector"])
+        panel = {"row": panels.index(line["dataset"]) + 1, "col": 1}
+        x = [noise_percent(level) for level in levels]
+        y = 100 * np.array([line[column] for column in columns], dtype=float)
+        spread = 100 * np.array([line[f"{column}_sd"] for column in columns], dtype=float)
+        for band_x, band_y in _bands(np.array(x), y, spread):
+            figure.add_scatter(
+                x=_numbers(band_x),
+                y=_numbers(band_y),
+                fill="toself",
+                mode="none",
+                fillcolor=_transparent(style["color"]),
+                legendgroup=name,
+                showlegend=False,
+                hoverinfo="skip",
+                **panel,
+            )
+        figure.add_scatter(
+            x=x,
+            y=[None if np.isnan(value) else float(value) for value in y],
+            mode="lines+markers",
+            line={"color": style["color"], "dash": style["dash"], "width": 2},
+            marker={"symbol": style["symbol"], "size": 8},
+            name=name,
+            legendgroup=name,
+            showlegend=name not in named,
+            hovertemplate=f"{name}, %{{x}} % mislabelled: %{{y:.1f}} %<extra></extra>",
+            **panel,
+        )
+        named.add(name)
+    return figure
+
+
+def cost_figure(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> Figure:
+    """Image AUROC against a cost, one dot per category and detector (means over seeds), logarithmic cost axis.
+
+    Args:
+        metrics: As for `shopfloor.report.tables.category_table`; the full test set is used.
+        costs: One line per run; `cost` is NaN where the run failed.
+        cost: ``fit_seconds`` or ``predict_ms_per_image``.
+    """
+    titles = {"fit_seconds": "training time, s", "predict_ms_per_image": "prediction per image, ms"}
+    names = ["dataset", "category", "detector", "image_size", "condition"]
+    table = category_table(metrics)
+    table = table[table["test_set"] == "full"].dropna(subset=["image_auroc"])
+    mean_cost = costs[costs["status"] == "ok"].groupby(names)[cost].mean().rename("cost").reset_index()
+    points = table.merge(mean_cost, on=names)
+    points = points[points["cost"] > 0]
+    figure = _figure(height=380, x_title=titles[cost], y_title=f"{METRICS['image_auroc']}, %")
+    for detector, style in _styles(metrics).items():
+        lines = points[points["detector"] == detector]
+        if lines.empty:
+            continue
+        figure.add_scatter(
+            x=_numbers(lines["cost"]),
+            y=_percent(lines["image_auroc"]),
+            mode="markers",
+            marker={"color": style["color"], "symbol": style["symbol"], "size": 10, "opacity": 0.85},
+            name=_safe(detector),
+            customdata=[
+                _safe(f"{line.dataset} / {line.category}") + f", {line.image_size} px, {_safe(str(line.condition))}"
+                for line in lines.itertuples()
+            ],
+            hovertemplate=f"%{{customdata}}<br>{_safe(detector)}: %{{x:.3g}}, %{{y:.1f}} %<extra></extra>",
+        )
+    return figure.update_xaxes(type="log", dtick="D2" if _within_two_decades(points["cost"]) else 1)
+
+
+def overview_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> dict[str, Figure]:
+    """All figures of a run except the score histograms, by title, in the order of the page.
+
+    Args:
+        metrics: As for `shopfloor.report.tables.category_table`.
+        costs: As for `cost_figure`.
+    """
+    figures: dict[str, Figure] = {}
+    condition = baseline_condition(metrics)
+    measured = metrics[(metrics["condition"] == condition) & (metrics["test_set"] == "full")].dropna(subset=["value"])
+    for image_size in measured["image_size"].unique():
+        of_size = measured[measured["image_size"] == image_size]
+        for metric in ("image_auroc", "image_pg2", "pixel_aupro"):
+            if metric in set(of_size["metric"]):
+                title = f"{METRICS[metric]} by category, {image_size} px, {condition} training data"
+                figures[title] = metric_by_category(metrics, metric, int(image_size), condition)
+    if noise_levels(metrics):
+        for metric in dict.fromkeys(noise_table(metrics)["metric"]):
+            figures[f"{METRICS[metric]} against mislabelled training images"] = noise_figure(metrics, metric)
+    if not measured.empty and (costs["status"] == "ok").any():
+        figures["Image AUROC against training time"] = cost_figure(metrics, costs, "fit_seconds")
+        figures["Image AUROC against prediction time"] = cost_figure(metrics, costs, "predict_ms_per_image")
+    return figures
+
+
+def baseline_condition(metrics: pd.DataFrame) -> str:
+    """``clean`` where there is such a training, otherwise the first condition of the table."""
+    conditions = list(metrics["condition"].unique())
+    return "clean" if "clean" in conditions or not conditions else str(conditions[0])
+
+
+def _good_and_bad(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    values = scores["pred_score"].to_numpy(dtype=float)
+    is_bad = (scores["label"] == "bad").to_numpy()
+    finite = np.isfinite(values)
+    return values[finite & ~is_bad], values[finite & is_bad]
+
+
+def _styles(metrics: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """The look of each detector, the same in all figures of a run."""
+    return {
+        detector: {
+            "color": OKABE_ITO[position % len(OKABE_ITO)],
+            "symbol": _MARKERS[position % len(_MARKERS)],
+            "dash": _DASHES[position % len(_DASHES)],
+        }
+        for position, detector in enumerate(metrics["detector"].unique())
+    }
+
+
+def _figure(height: int, x_title: str, y_title: str) -> Figure:
+    from plotly.graph_objects import Figure
+
+    return Figure(layout=_layout(height)).update_xaxes(_axis(x_title)).update_yaxes(_axis(y_title))
+
+
+def _layout(height: int) -> dict[str, Any]:
+    return {
+        "template": "none",  # plotly's own template would be most of the file
+        "height": height,
+        "font": {"family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", "size": 13, "color": "#1f2933"},
+        "paper_bgcolor": "#ffffff",
+        "plot_bgcolor": "#ffffff",
+        "margin": {"l": 8, "r": 12, "t": 24, "b": 8},
+        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "font": {"size": 12}},
+        "dragmode": False,  # a finger on a phone scrolls the page
+        "hoverlabel": {"bgcolor": "#ffffff"},
+    }
+
+
+def _axis(title: str) -> dict[str, Any]:
+    return {
+        "title": {"text": title, "standoff": 8},
+        "automargin": True,
+        "gridcolor": _GRID_COLOUR,
+        "zeroline": False,
+        "linecolor": "#9aa5b1",
+        "ticks": "outside",
+        "tickcolor": "#9aa5b1",
+    }
+
+
+def _bands(x: np.ndarray, y: np.ndarray, spread: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Outlines of ``y`` plus and minus ``spread`` over each unbroken run of points."""
+    known = np.flatnonzero(np.isfinite(y) & np.isfinite(spread))
+    unbroken = np.split(known, np.flatnonzero(np.diff(known) > 1) + 1)
+    return [
+        (np.concatenate([x[run], x[run][::-1]]), np.concatenate([(y + spread)[run], (y - spread)[run][::-1]]))
+        for run in unbroken
+        if len(run) > 1
+    ]
+
+
+def _within_two_decades(values: pd.Series) -> bool:
+    return values.empty or values.max() / values.min() < 100
+
+
+def _transparent(colour: str) -> str:
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.15)"
+
+
+def _percent(values: pd.Series) -> list[float]:
+    return _numbers(100 * values)
+
+
+def _numbers(values: Any) -> list[float]:
+    """Plain floats with few digits: plotly would store arrays in base 64, longer than this."""
+    return [float(f"{value:.6g}") for value in values]
+
+
+def _safe(name: str) -> str:
+    """A name from disk as plotly text, which plotly reads as a small subset of HTML."""
+    short = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    return html.escape(short)
+
+
+def _safe_all(names: list[str]) -> list[str]:
+    return [_safe(name) for name in names]

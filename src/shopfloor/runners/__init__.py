@@ -1,0 +1,1 @@
+"""Runners that keep a failure local and resume rightly."""

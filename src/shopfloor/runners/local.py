@@ -1,0 +1,143 @@
+"""One process, one node after the other, and the grid goes on after a failed cell.
+
+Two things differ from Kedro's SequentialRunner:
+
+* A node that raises costs what depends on it and nothing else. Nodes that sum up (tag ``tolerates_missing_inputs``)
+  run with :class:`~shopfloor.runners.missing.MissingResult` in the place of what is not there; the run ends with an
+  error that lists the failures.
+* ``--only-missing-outputs`` also runs again whatever lies downstream of a file that is made again, the reports above
+  all. Such files are removed first: should the run be interrupted, nothing outdated counts as finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from kedro.io import CatalogProtocol, DataCatalog, MemoryDataset
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+from kedro.runner import SequentialRunner
+from kedro.runner.task import Task
+from pluggy import PluginManager
+
+from shopfloor.runners.missing import TOLERANT, MissingResult
+
+logger = logging.getLogger(__name__)
+
+
+class FailedNodesError(click.ClickException):
+    """Some nodes of the run raised; the rest is finished."""
+
+
+class LocalRunner(SequentialRunner):
+    """Runs a grid on one process; see the module's text."""
+
+    def run(
+        self,
+        pipeline: Pipeline,
+        catalog: CatalogProtocol,
+        hook_manager: PluginManager | None = None,
+        run_id: str | None = None,
+        only_missing_outputs: bool = False,
+    ) -> dict[str, Any]:
+        """Run the pipeline.
+
+        Raises:
+            FailedNodesError: At the end, when a node raised.
+        """
+        outdated = self._filter_pipeline_for_missing_outputs(pipeline, catalog)
+        _remove_outputs(outdated, catalog)
+        if only_missing_outputs:
+            skipped = len(pipeline.nodes) - len(outdated.nodes)
+            logger.info("%d of %d steps are finished, %d to do.", skipped, len(pipeline.nodes), len(outdated.nodes))
+            pipeline = outdated
+        return super().run(pipeline, catalog, hook_manager, run_id)
+
+    def _filter_pipeline_for_missing_outputs(self, pipeline: Pipeline, catalog: CatalogProtocol) -> Pipeline:
+        """Nodes whose outputs are missing, and all that lies downstream of them.
+
+        Kedro alone leaves out the second: after one deleted checkpoint the metrics and reports stayed as they were.
+        """
+        missing = super()._filter_pipeline_for_missing_outputs(pipeline, catalog)
+        return pipeline.from_nodes(*(node.name for node in missing.nodes)) if missing.nodes else missing
+
+    def _log_filtering_results(self, *args: Any) -> None:
+        """Say nothing: Kedro would list thousands of names; ``run`` says how many."""
+
+    def _run(
+        self,
+        pipeline: Pipeline,
+        catalog: CatalogProtocol,
+        hook_manager: PluginManager | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        nodes = pipeline.nodes
+        lost: dict[str, MissingResult] = {}  # dataset -> why it will not come
+        failures: dict[str, str] = {}  # reason -> first node that gave it
+        failed = 0
+        for count, node in enumerate(nodes, start=1):
+            tolerant = TOLERANT in node.tags
+            if not tolerant and (causes := [lost[name] for name in node.inputs if name in lost]):
+                lost.update(dict.fromkeys(node.outputs, causes[0]))
+                continue
+            try:
+                inputs = _with_missing(node, catalog, lost) if tolerant else catalog
+                Task(node, inputs, is_async=False, hook_manager=hook_manager, run_id=run_id).execute()
+            except Exception as error:
+                reason = _reason(error)
+                logger.error("%s failed: %s", node.name, reason)
+                if not isinstance(error, click.ClickException):  # our own errors say all there is to say
+                    logger.debug("".join(traceback.format_exception(error)))
+                lost.update(dict.fromkeys(node.outputs, MissingResult("failed", reason)))
+                failures.setdefault(reason, node.name)
+                failed += 1
+                continue
+            logger.info("%d of %d done: %s", count, len(nodes), node.name)
+        if failures:
+            raise FailedNodesError(_summary(failures, failed))
+
+
+def _reason(error: Exception) -> str:
+    """The error's text, without the wrapping that Kedro puts around errors of datasets."""
+    if isinstance(error, click.ClickException):
+        return error.message
+    return f"{type(error).__name__}: {error}"
+
+
+def _summary(failures: dict[str, str], failed: int) -> str:
+    lines = [f"  {node}: {reason}" for reason, node in failures.items()]
+    return "\n".join(
+        [
+            f"{failed} step{'s' if failed > 1 else ''} failed; everything that does not depend on "
+            f"{'them' if failed > 1 else 'it'} is finished. Reasons, each with the first step it stopped:",
+            *lines,
+            "Mend the cause and run the same command with --only-missing-outputs: nothing finished is repeated.",
+        ]
+    )
+
+
+def _with_missing(node: Node, catalog: CatalogProtocol, lost: dict[str, MissingResult]) -> DataCatalog:
+    """The node's datasets, with a stand-in for each input that is not there."""
+    never = MissingResult("missing", "not computed; run the experiment's pipeline with --only-missing-outputs")
+    datasets = {name: catalog[name] for name in (*node.inputs, *node.outputs)}
+    for name in node.inputs:
+        if name in lost or not catalog.exists(name):
+            datasets[name] = MemoryDataset(lost.get(name, never))
+    return DataCatalog(datasets)
+
+
+def _remove_outputs(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    for path in _files(pipeline.all_outputs(), catalog):
+        path.unlink(missing_ok=True)
+
+
+def _files(names: Iterable[str], catalog: CatalogProtocol) -> Iterable[Path]:
+    for name in names:
+        path = Path(getattr(catalog.get(name), "_filepath", "") or "")
+        if path.is_file():
+            yield path
