@@ -146,15 +146,16 @@ def test_equal_to_anomalib_inside_the_unit_interval():
         gt_label=torch.from_numpy(is_bad),
     )
     ours = image_metrics(scores, is_bad)
-    for name, metric in {
-        "image_auroc": metrics.AUROC,
-        "image_f1max": metrics.F1Max,
-        "image_pg2": metrics.PGn,
-        "image_pb2": metrics.PBn,
-    }.items():
-        theirs = metric(fields=["pred_score", "gt_label"])
-        theirs.update(batch)
-        assert ours[name] == pytest.approx(float(theirs.compute()), abs=1e-5), name
+    fields = ["pred_score", "gt_label"]
+    theirs = {
+        "image_auroc": metrics.AUROC(fields=fields),
+        "image_f1max": metrics.F1Max(fields=fields),
+        "image_pg2": metrics.PGn(fields=fields, fnr=0.02),
+        "image_pb2": metrics.PBn(fields=fields, fpr=0.02),
+    }
+    for name, metric in theirs.items():
+        metric.update(batch)
+        assert ours[name] == pytest.approx(float(metric.compute()), abs=1e-5), name
 
 
 def test_raw_scores_far_outside_the_unit_interval():
@@ -206,17 +207,16 @@ def test_saturated_scores_give_exact_zeros():
 
 
 def test_a_tie_with_an_interpolated_threshold_is_not_recognised():
-    """16 good scores 0, ..., 0, -10, -60 in falling order from the top: the 98 % quantile is a whole number."""
-    good = [100, 75, *range(14)]  # position 0.3 from the top: 100 - 0.3 * 25 = 92.5
-    assert image_pb2(*labelled(good, [92.5, 92.75])) == 0.5
-    bad = [0, 25, *range(50, 79)]  # 31 scores, position 0.6: 15
-    assert image_pg2(*labelled([15, 14], bad)) == 0.5
+    bad = [0, 25, *range(50, 79)]  # 31 scores, position 0.02 * 30 = 0.6 from the bottom: 15
+    assert image_pg2(*labelled([14, 15], bad)) == 0.5
+    good = [-17, -42, *range(-80, -67)]  # 15 scores, position 0.02 * 14 = 0.28 from the top: -24
+    assert np.quantile(good, 0.98) < -24  # rounding on the way would break the tie
+    assert image_pb2(*labelled(good, [-24, -23])) == 0.5
 
 
-@pytest.mark.parametrize("name", ["image_pg2", "image_pb2"])
-def test_perfect_score_needs_no_tie(name):
-    assert image_metrics(*labelled([1, 2], [2, 3]))[name] < 1
-    assert image_metrics(*labelled([1, 1.9], [2, 3]))[name] == 1
+def test_a_tie_with_the_strict_threshold_is_not_recognised():
+    values = image_metrics(*labelled([1, 2], [2, 3]))
+    assert values["image_pg2_strict"] == values["image_pb2_strict"] == 0.5
 
 
 def test_share_is_read_as_a_decimal_number():

@@ -145,4 +145,4 @@ def _exact_share(share: float) -> Fraction:
 
 
 def _share_below(threshold: float, scores: NDArray[np.float64]) -> float:
-    return np.count_nonzero(scores < threshold) / scores.size
+    return float(np.count_nonzero(scores < threshold) / scores.size)

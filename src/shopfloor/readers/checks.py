@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -330,7 +331,7 @@ def usable_names(files: CategoryFiles) -> tuple[list[Sample], list[Finding]]:
     """
     usable, refused = [], []
     for sample in files.samples:
-        bad = [path for path in (sample.image, *sample.masks) if SEPARATOR in path or not path.isprintable()]
+        bad = [path for path in (sample.image, *sample.masks) if not _fits_table(path)]
         refused.extend(bad)
         if not bad:
             usable.append(sample)
@@ -338,6 +339,10 @@ def usable_names(files: CategoryFiles) -> tuple[list[Sample], list[Finding]]:
         return usable, []
     what = f"{len(refused)} paths hold a {SEPARATOR!r}, a control character or bytes that are not text"
     return usable, [files.finding("NAME_INVALID", what, refused, action="Rename the files")]
+
+
+def _fits_table(path: str) -> bool:
+    return SEPARATOR not in path and not any(unicodedata.category(c) in ("Cc", "Cs") for c in path)
 
 
 def name_collision(

@@ -53,7 +53,7 @@ INDEX_DTYPES: dict[str, str] = {
 }
 
 READ_ARGUMENTS: dict[str, Any] = {"dtype": INDEX_DTYPES, "keep_default_na": False}
-"""Arguments of ``pandas.read_csv`` that give the table back as written: categories "NA" and "007" stay strings."""
+"""Arguments of ``pandas.read_csv`` that give the table back as written: "NA" and "007" stay strings."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,10 @@ class FailedNodesError(click.ClickException):
     """Some nodes of the run raised; the rest is finished."""
 
 
+class EmptyGridError(click.ClickException):
+    """The parameters leave nothing to run."""
+
+
 class LocalRunner(SequentialRunner):
     """Runs a grid on one process; see the module's text."""
 
@@ -48,8 +52,11 @@ class LocalRunner(SequentialRunner):
         """Run the pipeline.
 
         Raises:
+            EmptyGridError: The pipeline has no node.
             FailedNodesError: At the end, when a node raised.
         """
+        if not pipeline.nodes:
+            raise EmptyGridError("Nothing to run: the grid is empty. Look at the experiment's lists and at `only`.")
         outdated = self._filter_pipeline_for_missing_outputs(pipeline, catalog)
         _remove_outputs(outdated, catalog)
         if only_missing_outputs:
@@ -77,13 +84,16 @@ class LocalRunner(SequentialRunner):
         run_id: str | None = None,
     ) -> None:
         nodes = pipeline.nodes
-        lost: dict[str, MissingResult] = {}  # dataset -> why it will not come
+        lost = _never_made(pipeline, catalog)  # dataset -> why it will not come
         failures: dict[str, str] = {}  # reason -> first node that gave it
         failed = 0
         for count, node in enumerate(nodes, start=1):
             tolerant = TOLERANT in node.tags
             if not tolerant and (causes := [lost[name] for name in node.inputs if name in lost]):
                 lost.update(dict.fromkeys(node.outputs, causes[0]))
+                if causes[0].status == "missing":
+                    failures.setdefault(causes[0].reason, node.name)
+                    failed += 1
                 continue
             try:
                 inputs = _with_missing(node, catalog, lost) if tolerant else catalog
@@ -100,6 +110,19 @@ class LocalRunner(SequentialRunner):
             logger.info("%d of %d done: %s", count, len(nodes), node.name)
         if failures:
             raise FailedNodesError(_summary(failures, failed))
+
+
+def _never_made(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, MissingResult]:
+    """Results of earlier stages that this pipeline takes and that are not there."""
+    return {
+        name: MissingResult(
+            "missing",
+            f"results of the stage {name.partition('.')[0]} are missing; run that stage first, or the experiment's "
+            "whole pipeline with --only-missing-outputs",
+        )
+        for name in pipeline.inputs()
+        if not name.startswith("param") and not catalog.exists(name)
+    }
 
 
 def _reason(error: Exception) -> str:
@@ -123,11 +146,10 @@ def _summary(failures: dict[str, str], failed: int) -> str:
 
 def _with_missing(node: Node, catalog: CatalogProtocol, lost: dict[str, MissingResult]) -> DataCatalog:
     """The node's datasets, with a stand-in for each input that is not there."""
-    never = MissingResult("missing", "not computed; run the experiment's pipeline with --only-missing-outputs")
     datasets = {name: catalog[name] for name in (*node.inputs, *node.outputs)}
     for name in node.inputs:
-        if name in lost or not catalog.exists(name):
-            datasets[name] = MemoryDataset(lost.get(name, never))
+        if name in lost:
+            datasets[name] = MemoryDataset(lost[name])
     return DataCatalog(datasets)
 
 

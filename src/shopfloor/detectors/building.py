@@ -1,0 +1,124 @@
+"""From a detector's settings to its Lightning module, the same way for training and for prediction."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+import click
+from anomalib.models import AnomalibModule
+from anomalib.models.components import TimmFeatureExtractor
+from torch import nn
+from torchvision.transforms.v2 import Compose, Normalize
+
+# Thresholds, metrics and pictures are made from the stored raw scores, not by the detector (protocol 2.3).
+_LEFT_OUT = ("post_processor", "evaluator", "visualizer")
+_SET_HERE = ("pre_processor", "backbone", *_LEFT_OUT)
+
+
+class DetectorError(click.ClickException):
+    """A detector's settings, its training part or its output are not usable."""
+
+
+def build(
+    class_path: str,
+    init_args: dict[str, Any],
+    backbone: str | None,
+    image_size: int,
+    mean: list[float] | None = None,
+    std: list[float] | None = None,
+) -> AnomalibModule:
+    """Builds a detector. Which weights its backbone gets is up to the context this is called in.
+
+    Args:
+        class_path: Importable name of an anomalib-style Lightning module.
+        init_args: Its arguments, without those that are set here.
+        backbone: Passed to the class as its argument ``backbone``, where the settings name one.
+        image_size: Side S of the square input, in pixels.
+        mean: Mean per channel of the input normalisation; replaces that of the class's own pre-processor.
+        std: Standard deviation per channel, likewise.
+
+    Returns:
+        The module with its own pre-processor for S x S pixels and without post-processor, evaluator and visualizer.
+
+    Raises:
+        DetectorError: If there is no such class or it does not take these arguments.
+    """
+    detector_class = _import_class(class_path)
+    accepted = _accepted_arguments(class_path, detector_class)
+    arguments = dict(init_args)
+    if backbone is not None:
+        arguments["backbone"] = backbone
+    unknown = sorted(set(arguments) - set(accepted))
+    if unknown or (reserved := sorted(set(init_args) & set(_SET_HERE))):
+        wrong = f"takes no {', '.join(unknown)}" if unknown else f"gets {', '.join(reserved)} from elsewhere"
+        free = ", ".join(name for name in accepted if name not in _SET_HERE) or "none"
+        takes_backbone = "a backbone" if "backbone" in accepted else "no backbone"
+        raise DetectorError(f"Detector {class_path} {wrong}. Its init_args can be: {free}; it takes {takes_backbone}.")
+    try:
+        pre_processor = detector_class.configure_pre_processor(image_size=(image_size, image_size))
+        _set_normalisation(pre_processor, mean, std)
+        parts = {"pre_processor": pre_processor, **dict.fromkeys(_LEFT_OUT, False)}
+        module = detector_class(**arguments, **{name: part for name, part in parts.items() if name in accepted})
+    except click.ClickException:
+        raise
+    except Exception as error:  # a class may fail in any way: what matters is which one, and with which settings
+        raise DetectorError(
+            f"Detector {class_path} cannot be built with {arguments} for images of {image_size} pixels: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    _check_layers(class_path, arguments, module)
+    # For a class whose constructor does not pass these on to AnomalibModule.
+    module.pre_processor = pre_processor
+    for name in _LEFT_OUT:
+        setattr(module, name, None)
+    return module
+
+
+def _import_class(class_path: str) -> type[AnomalibModule]:
+    module_name, _, class_name = class_path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise DetectorError(
+            f"Detector {class_path!r} cannot be imported: {error}. class_path must be the full name of an importable "
+            "class, e.g. shopfloor.detectors.patchcore.Patchcore or anomalib.models.Padim."
+        ) from error
+    if not (inspect.isclass(found) and issubclass(found, AnomalibModule)):
+        raise DetectorError(
+            f"Detector {class_path} is not a class derived from anomalib.models.AnomalibModule; no other can be trained."
+        )
+    return found
+
+
+def _accepted_arguments(class_path: str, detector_class: type[AnomalibModule]) -> list[str]:
+    parameters = list(inspect.signature(detector_class.__init__).parameters.values())[1:]
+    if any(parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) for parameter in parameters):
+        raise DetectorError(
+            f"Detector {class_path} takes *args or **kwargs, so its settings cannot be checked. "
+            "Give its constructor named arguments only."
+        )
+    return [parameter.name for parameter in parameters]
+
+
+def _set_normalisation(pre_processor: nn.Module, mean: list[float] | None, std: list[float] | None) -> None:
+    if mean is None or std is None:
+        return
+    transform = pre_processor.transform
+    steps = list(transform.transforms) if isinstance(transform, Compose) else [transform]
+    steps = [Normalize(mean=mean, std=std) if isinstance(step, Normalize) else step for step in steps]
+    pre_processor.transform = Compose(steps)
+
+
+def _check_layers(class_path: str, arguments: dict[str, Any], module: AnomalibModule) -> None:
+    """anomalib drops a layer that the network lacks, with a warning, and fails much later."""
+    for part in module.modules():
+        if not isinstance(part, TimmFeatureExtractor) or not hasattr(part.feature_extractor, "feature_info"):
+            continue
+        absent = set(arguments.get("layers", ())) - set(part.layers)
+        if absent:
+            layers = ", ".join(info["module"] for info in part.feature_extractor.feature_info.info)
+            raise DetectorError(
+                f"Detector {class_path}: the network '{part.backbone}' has no layers {sorted(absent)}. It has: {layers}."
+            )

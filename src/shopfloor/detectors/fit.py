@@ -1,0 +1,164 @@
+"""Training of any detector: a plain Lightning Trainer that writes nothing and sees no validation."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from importlib.metadata import version
+from types import TracebackType
+from typing import Any
+
+import lightning.pytorch as pl
+import psutil
+import torch
+from anomalib.models import AnomalibModule
+
+from shopfloor.catalog.image_stack import ImagePart
+from shopfloor.detectors.backbones import use_weights, weights_from_hub
+from shopfloor.detectors.building import DetectorError, build
+from shopfloor.detectors.datamodule import PartDataModule
+from shopfloor.detectors.running import check_image_size, device_name, quiet_trainer, synchronize
+
+_MEMORY_SAMPLE_SECONDS = 0.02
+_LIBRARIES = ("torch", "anomalib", "lightning", "timm")
+
+
+def fit(
+    train: ImagePart,
+    detector: dict[str, Any],
+    backbone: dict[str, Any] | None,
+    weights: dict[str, torch.Tensor] | None,
+    image_size: int,
+    seed: int,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Trains one detector on one training part, on the GPU if there is one.
+
+    Seeds the global random generators of Python, NumPy and torch first, so two calls with the same arguments on a CPU
+    give the same bits. One call per process at a time.
+
+    Args:
+        train: Training images S x S; the labels are those the detector is told.
+        detector: Entry of the detectors' parameter file: ``class_path``, ``init_args``, ``learning_type``,
+            ``batch_size``, ``trainer`` (arguments of Lightning's Trainer; they win over those the class asks for), and,
+            if wanted, ``backbone`` (a name) and ``num_workers``.
+        backbone: Settings of that backbone; its ``mean`` and ``std`` replace those of the class's own pre-processor.
+        weights: Its weights, from :func:`shopfloor.detectors.backbones.read_weights`.
+        image_size: Side S of the images, in pixels.
+        seed: Seed of everything random.
+
+    Returns:
+        The checkpoint, for :func:`shopfloor.detectors.predict.predict`: a dict of plain values and tensors that
+        ``torch.load(..., weights_only=True)`` can read. And the record of the training, plain values only:
+        ``fit_seconds``; ``peak_memory_mb``, the most main memory the process held meanwhile, libraries included, and
+        ``peak_gpu_memory_mb`` (None without GPU), both in 10^6 bytes; ``parameters``, the number of them; ``epochs``;
+        ``losses``, per logged name one value per epoch; ``device``; ``n_train``; ``n_train_bad``; ``versions``.
+
+    Raises:
+        DetectorError: If the settings are not usable, or a one-class detector is given images labelled bad.
+        WeightsMismatch: If the detector does not use the given weights.
+        WeightsMissing: If the detector wants weights from the hub and these cannot be had.
+    """
+    _check_training_part(train, detector, image_size)
+    name = detector.get("backbone")
+    if (name is None) != (weights is None):
+        raise DetectorError(f"Detector {detector['class_path']}: backbone {name!r} was given without its weights.")
+    settings = backbone or {}
+    blueprint = {
+        "class_path": detector["class_path"],
+        "init_args": detector.get("init_args") or {},
+        "backbone": name,
+        "image_size": image_size,
+        "mean": settings.get("mean"),
+        "std": settings.get("std"),
+    }
+    # Before the detector is built: some draw numbers in their constructor.
+    pl.seed_everything(seed, workers=True, verbose=False)
+    with use_weights(name, weights) if name and weights else weights_from_hub():
+        module = build(**blueprint)
+    losses = _LossPerEpoch()
+    trainer = quiet_trainer(**_training_length(module, detector), callbacks=[losses])
+    data = PartDataModule(train, detector["batch_size"], seed, detector.get("num_workers", 0))
+    with _PeakMemory() as memory:
+        start = time.perf_counter()
+        trainer.fit(module, datamodule=data)
+        synchronize(module.device)
+        fit_seconds = time.perf_counter() - start
+    record = {
+        "fit_seconds": fit_seconds,
+        "peak_memory_mb": memory.peak_mb,
+        "peak_gpu_memory_mb": memory.peak_gpu_mb,
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "epochs": trainer.current_epoch,
+        "losses": dict(losses.history),
+        "device": device_name(trainer.strategy.root_device),
+        "n_train": len(train),
+        "n_train_bad": int(train.is_bad.sum()),
+        "versions": {library: version(library) for library in _LIBRARIES},
+    }
+    state_dict = {key: tensor.cpu() for key, tensor in module.state_dict().items()}
+    return {**blueprint, "state_dict": state_dict}, record
+
+
+def _check_training_part(train: ImagePart, detector: dict[str, Any], image_size: int) -> None:
+    if not len(train):
+        raise DetectorError(f"Detector {detector['class_path']}: the training part has no image.")
+    check_image_size(train, image_size)
+    bad = train.table.loc[train.is_bad, "image"]
+    if detector["learning_type"] == "one_class" and len(bad):
+        raise DetectorError(
+            f"BAD_IN_TRAIN: {detector['class_path']} learns from good images only, but {len(bad)} of {len(train)} "
+            f"training images are labelled bad (the first: {bad.iloc[0]}). Correct the split, or set learning_type."
+        )
+
+
+def _training_length(module: AnomalibModule, detector: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the Trainer, refused if nothing ends the training: Lightning would go on for 1000 epochs."""
+    arguments = {**module.trainer_arguments, **(detector.get("trainer") or {})}
+    if arguments.get("max_epochs") is None and arguments.get("max_steps", -1) == -1:
+        raise DetectorError(
+            f"Detector {detector['class_path']} has no end of training. Add e.g. trainer: {{max_epochs: 100}} "
+            "(or max_steps) to its entry."
+        )
+    return arguments
+
+
+class _LossPerEpoch(pl.Callback):
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = defaultdict(list)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for name, value in trainer.callback_metrics.items():
+            if "loss" in name:
+                self.history[name].append(float(value))
+
+
+class _PeakMemory:
+    """Samples the memory of this process while a block runs."""
+
+    def __init__(self) -> None:
+        self.peak_mb = 0.0
+        self.peak_gpu_mb: float | None = None
+        self._process = psutil.Process()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> _PeakMemory:
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+        if torch.cuda.is_available():
+            self.peak_gpu_mb = torch.cuda.max_memory_allocated() / 1e6
+
+    def _watch(self) -> None:
+        while True:
+            self.peak_mb = max(self.peak_mb, self._process.memory_info().rss / 1e6)
+            if self._done.wait(_MEMORY_SAMPLE_SECONDS):
+                return
