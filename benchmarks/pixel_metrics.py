@@ -112,14 +112,13 @@ def generate(images: int, size: int, seed: int) -> tuple[NDArray[np.float32], ND
     rng = np.random.default_rng(seed)
     anomaly_maps = np.empty((images, size, size), np.float32)
     gt_masks = np.zeros((images, size, size), np.uint8)
-    for i, (anomaly_map, gt_mask) in enumerate(zip(anomaly_maps, gt_masks, strict=True)):
+    for i, gt_mask in enumerate(gt_masks):
         noise = rng.standard_normal((size, size), dtype=np.float32)
-        anomaly_map[:] = 8 * cv2.GaussianBlur(noise, (0, 0), 4)
         for _ in range(rng.integers(2, 5) if i % 2 else 0):
             centre = rng.integers(0, size, 2).tolist()
             axes = rng.integers(size // 40, size // 10, 2).tolist()
             cv2.ellipse(gt_mask, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1, thickness=-1)
-        anomaly_map += 1.5 * cv2.GaussianBlur(gt_mask.astype(np.float32), (0, 0), 4)
+        anomaly_maps[i] = cv2.GaussianBlur(8 * noise + 1.5 * gt_mask, (0, 0), 4)
     lowest, highest = anomaly_maps.min(), anomaly_maps.max()
     anomaly_maps -= lowest
     anomaly_maps /= highest - lowest

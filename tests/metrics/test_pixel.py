@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -91,8 +92,10 @@ def test_equal_to_the_definitions(seed, levels, dtype):
 def test_equal_to_the_definitions_on_small_ties(data):
     shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)))
     size = int(np.prod(shape))
-    masks = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size))).reshape(shape)
-    maps = np.array(data.draw(st.lists(st.integers(-2, 3), min_size=size, max_size=size)), float).reshape(shape)
+    masks = np.reshape(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)), shape)
+    maps = np.reshape(data.draw(st.lists(st.integers(-2, 3), min_size=size, max_size=size)), shape).astype(
+        float
+    )
     limit = data.draw(st.sampled_from([0.05, 0.25, 0.3, 0.5, 1.0]))
     if masks.any() and not masks.all():
         values = pixel_metrics(maps, masks, aupro_fpr_limit=limit, chunk=3)
@@ -213,7 +216,7 @@ def test_any_memory_layout():
     assert pixel_metrics(*transposed) == pixel_metrics(*copied)
 
 
-class LoadedOnAccess:
+class LoadedOnAccess(Sequence):
     """A sequence of maps that exist only while they are looked at."""
 
     def __init__(self, count, make):
@@ -258,7 +261,7 @@ def test_64_bit_ties_are_kept_apart(first):
 
 
 def test_empty_mask_contributes_only_normal_pixels():
-    """A bad image whose defect vanished with resizing: its high scores are false positives, no region is lost."""
+    """A bad image whose defect vanished with resizing: false positives, but no missed region."""
     masks = np.zeros((2, 5, 5), np.uint8)
     masks[0, 0, :2] = 1
     maps = np.where(masks > 0, 9.0, 5.0)
@@ -313,7 +316,7 @@ def test_undefined_with_a_broken_score(value, where):
         (np.ones((0, 4, 4)), np.zeros((0, 4, 4)), "no defective pixel"),
         (np.ones((2, 4, 4)), np.ones((2, 4, 4)), "no normal pixel"),
         (np.ones((2, 4, 4)), np.ones((1, 4, 4)), "2 anomaly maps but 1 masks"),
-        (np.ones((2, 4, 4)), np.eye(5)[None].repeat(2, 0), r"map 0 has the shape \(4, 4\), its mask \(5, 5\)"),
+        (np.ones((2, 4, 4)), np.eye(5)[None].repeat(2, 0), r"map 0 .* \(4, 4\), its mask \(5, 5\)"),
         (np.ones((2, 4, 4)), [np.eye(4), np.zeros((4, 1))], "map 1 has the shape"),
         (np.ones((2, 1, 4, 4)), np.eye(4)[None, None].repeat(2, 0), r"must be \(H, W\)"),
     ],

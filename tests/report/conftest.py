@@ -1,4 +1,4 @@
-"""A made-up run in the shape of the real tables: four categories, two detectors, two of the categories without masks."""
+"""A made-up run in the shape of the real tables: four categories (two without masks) and two detectors."""
 
 from __future__ import annotations
 
@@ -121,7 +121,10 @@ def _metric_rows(cell: dict[str, Any], test_set: str, failed: bool, generator: n
 def make_run(with_noise: bool, with_failure: bool = True, pictures: bool = False) -> FakeRun:
     generator = np.random.default_rng(5)
     conditions = LEVELS if with_noise else {"clean": 0}
-    metrics, costs, scores, parts = [], [], {}, {}
+    metrics: list[dict[str, Any]] = []
+    costs: list[dict[str, Any]] = []
+    scores: dict[str, pd.DataFrame] = {}
+    parts: dict[str, tuple[ImagePart, np.ndarray | None, ImagePart | None]] = {}
     for dataset, categories in CATEGORIES.items():
         for category in categories:
             for detector in DETECTORS:
@@ -173,7 +176,7 @@ def make_run(with_noise: bool, with_failure: bool = True, pictures: bool = False
         "experiment": "noisy_labels" if with_noise else "model_evaluation",
         "title": "Noisy labels" if with_noise else "Model evaluation",
         "demo": True,
-        "demo_note": "Two short trainings per category on 120 images; the numbers show that the machinery works, no more.",
+        "demo_note": "Short trainings on 120 images per category; the numbers show that the machinery works, no more.",
         "seeds": list(SEEDS) if with_noise else [SEEDS[0]],
         "grid": {
             "datasets": list(CATEGORIES),

@@ -93,7 +93,7 @@ def read_weights(name: str, settings: dict[str, Any]) -> dict[str, torch.Tensor]
 
 @contextmanager
 def use_weights(name: str, state_dict: dict[str, torch.Tensor]) -> Iterator[None]:
-    """While open, a model that asks timm for the pretrained network ``name`` gets these weights, without network access.
+    """While open, a model that asks timm for the pretrained network ``name`` gets these weights, without a download.
 
     timm accepts a state dict (``pretrained_cfg_overlay``), but a third of anomalib's models offer no way to pass it on,
     some not even a switch against the download. Hence ``timm.create_model`` itself is replaced for the time the model
@@ -156,7 +156,8 @@ def _answer_requests(weights_for: Callable[[str], dict[str, torch.Tensor] | None
             return _create_model(model_name, pretrained=False, **options)
         return _load(model_name, weights, **options)
 
-    replaced, timm.create_model = timm.create_model, create_model
+    replaced = timm.create_model
+    timm.create_model = create_model  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -177,7 +178,7 @@ def _load(name: str, weights: dict[str, torch.Tensor], **options: Any) -> nn.Mod
 def _check_loaded(name: str, network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     """timm loads leniently into a part of a network: look whether every tensor really came from the given weights."""
     given = {_flat(key): tensor for key, tensor in weights.items()}
-    classifier = timm.get_pretrained_cfg(name).classifier or ()
+    classifier = getattr(timm.get_pretrained_cfg(name), "classifier", None) or ()
     replaceable = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     missing = []
     for key, tensor in network.state_dict().items():
@@ -256,7 +257,7 @@ def _lite_to_timm(name: str, weights: dict[str, torch.Tensor]) -> dict[str, torc
 
 
 def _read_hub(name: str) -> dict[str, torch.Tensor]:
-    hub_id = timm.get_pretrained_cfg(name).hf_hub_id
+    hub_id: str = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None) or ""
     for file in _HUB_FILES if hub_id else ():
         if isinstance(cached := try_to_load_from_cache(hub_id, file), str):
             return _read_file(name, Path(cached))

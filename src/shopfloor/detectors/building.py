@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import Compose, Normalize
 
 # Thresholds, metrics and pictures are made from the stored raw scores, not by the detector (protocol 2.3).
 _LEFT_OUT = ("post_processor", "evaluator", "visualizer")
-_SET_HERE = ("pre_processor", "backbone", *_LEFT_OUT)
+_SET_HERE = ("pre_processor", *_LEFT_OUT)
 
 
 class DetectorError(click.ClickException):
@@ -47,19 +47,13 @@ def build(
     """
     detector_class = _import_class(class_path)
     accepted = _accepted_arguments(class_path, detector_class)
-    arguments = dict(init_args)
-    if backbone is not None:
-        arguments["backbone"] = backbone
-    unknown = sorted(set(arguments) - set(accepted))
-    if unknown or (reserved := sorted(set(init_args) & set(_SET_HERE))):
-        wrong = f"takes no {', '.join(unknown)}" if unknown else f"gets {', '.join(reserved)} from elsewhere"
-        free = ", ".join(name for name in accepted if name not in _SET_HERE) or "none"
-        takes_backbone = "a backbone" if "backbone" in accepted else "no backbone"
-        raise DetectorError(f"Detector {class_path} {wrong}. Its init_args can be: {free}; it takes {takes_backbone}.")
+    from_settings = {} if backbone is None else {"backbone": backbone}
+    _check_arguments(class_path, init_args, from_settings, accepted)
+    arguments = {**init_args, **from_settings}
     try:
         pre_processor = detector_class.configure_pre_processor(image_size=(image_size, image_size))
         _set_normalisation(pre_processor, mean, std)
-        parts = {"pre_processor": pre_processor, **dict.fromkeys(_LEFT_OUT, False)}
+        parts: dict[str, Any] = {"pre_processor": pre_processor, **dict.fromkeys(_LEFT_OUT, False)}
         module = detector_class(**arguments, **{name: part for name, part in parts.items() if name in accepted})
     except click.ClickException:
         raise
@@ -87,7 +81,7 @@ def _import_class(class_path: str) -> type[AnomalibModule]:
         ) from error
     if not (inspect.isclass(found) and issubclass(found, AnomalibModule)):
         raise DetectorError(
-            f"Detector {class_path} is not a class derived from anomalib.models.AnomalibModule; no other can be trained."
+            f"Detector {class_path} is not a class derived from anomalib.models.AnomalibModule, as it must be."
         )
     return found
 
@@ -102,9 +96,23 @@ def _accepted_arguments(class_path: str, detector_class: type[AnomalibModule]) -
     return [parameter.name for parameter in parameters]
 
 
+def _check_arguments(
+    class_path: str, init_args: dict[str, Any], from_settings: dict[str, Any], accepted: list[str]
+) -> None:
+    set_elsewhere = sorted(set(init_args) & {*_SET_HERE, *from_settings})
+    if set_elsewhere:
+        raise DetectorError(f"Detector {class_path}: {', '.join(set_elsewhere)} cannot stand in init_args.")
+    unknown = sorted({*init_args, *from_settings} - set(accepted))
+    if unknown:
+        possible = ", ".join(name for name in accepted if name not in _SET_HERE) or "no arguments"
+        raise DetectorError(f"Detector {class_path} does not take {', '.join(unknown)}. It takes: {possible}.")
+
+
 def _set_normalisation(pre_processor: nn.Module, mean: list[float] | None, std: list[float] | None) -> None:
-    if mean is None or std is None:
+    if mean is None and std is None:
         return
+    if mean is None or std is None:
+        raise DetectorError("The input normalisation of a backbone needs both, mean and std.")
     transform = pre_processor.transform
     steps = list(transform.transforms) if isinstance(transform, Compose) else [transform]
     steps = [Normalize(mean=mean, std=std) if isinstance(step, Normalize) else step for step in steps]
@@ -120,5 +128,5 @@ def _check_layers(class_path: str, arguments: dict[str, Any], module: AnomalibMo
         if absent:
             layers = ", ".join(info["module"] for info in part.feature_extractor.feature_info.info)
             raise DetectorError(
-                f"Detector {class_path}: the network '{part.backbone}' has no layers {sorted(absent)}. It has: {layers}."
+                f"Detector {class_path}: '{part.backbone}' has no layers {sorted(absent)}. It has: {layers}."
             )

@@ -67,7 +67,7 @@ class PartDataModule(pl.LightningDataModule):
         images = _Images(self.part, self.part.is_bad)
         return DataLoader(
             images,
-            self.train_batch_size,
+            batch_size=self.train_batch_size,
             shuffle=True,
             generator=self._order,
             num_workers=self.num_workers,
@@ -78,7 +78,7 @@ class PartDataModule(pl.LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         """Batches without labels, in the part's order."""
         images = _Images(self.part, None)
-        return DataLoader(images, self.eval_batch_size, num_workers=self.num_workers, collate_fn=_collate)
+        return DataLoader(images, batch_size=self.eval_batch_size, num_workers=self.num_workers, collate_fn=_collate)
 
     def on_after_batch_transfer(self, batch: StoredBatch, dataloader_idx: int) -> ImageBatch:
         """Makes anomalib's batch, float32 images in [0, 1], on the device the stored batch has arrived on."""

@@ -72,17 +72,17 @@ class _RawResults(pl.Callback):
         return 1000 * sum(seconds for seconds, _ in timed) / sum(images for _, images in timed)
 
     def on_predict_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: ImageBatch, batch_idx: int, *_: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: ImageBatch, *_: int
     ) -> None:
         synchronize(pl_module.device)
         self._start = time.perf_counter()
 
-    def on_predict_batch_end(  # noqa: PLR0913 (Lightning's arguments)
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: ImageBatch, batch_idx: int, *_: int
+    def on_predict_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: ImageBatch, *_: int
     ) -> None:
         synchronize(pl_module.device)
-        self._seconds.append((time.perf_counter() - self._start, len(batch.image_path)))
-        names = batch.image_path
+        names = batch.image_path or []
+        self._seconds.append((time.perf_counter() - self._start, len(names)))
         rows = slice(self._done, self._done + len(names))
         self._done = rows.stop
         detector = type(pl_module).__name__

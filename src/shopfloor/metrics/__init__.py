@@ -1,4 +1,4 @@
-"""The metrics of the benchmark: exact, in double precision, from raw scores and raw anomaly maps (protocol 2)."""
+"""The metrics of the benchmark: exact, in double precision, from raw scores and maps (protocol 2)."""
 
 from shopfloor.metrics.image import (
     image_auroc,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,7 +131,7 @@ def _draw(
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
-def _write_caption(figure: Any, top: float, inches: float, line: dict[str, Any], vanished: bool) -> None:
+def _write_caption(figure: Any, top: float, inches: float, line: Mapping[Any, Any], vanished: bool) -> None:
     kind = line["kind"] + (f" ({line['defect_type']})" if line["label"] == "bad" and line["defect_type"] else "")
     note = "; its mask vanished in the resize" if vanished and line["label"] == "bad" else ""
     first = f"{_shorten(kind, _LONGEST_PATH)}: {line['pred_score']:.4g}"
@@ -150,7 +151,13 @@ def _lay_over(tile: Axes, image: np.ndarray, anomaly_map: np.ndarray, limits: tu
     extent = (-0.5, grey.shape[1] - 0.5, grey.shape[0] - 0.5, -0.5)
     tile.imshow(grey, cmap="gray", vmin=0, vmax=255)
     tile.imshow(
-        anomaly_map, cmap=_MAP_COLOURS, vmin=limits[0], vmax=limits[1], alpha=0.6, interpolation="bilinear", extent=extent
+        anomaly_map,
+        cmap=_MAP_COLOURS,
+        vmin=limits[0],
+        vmax=limits[1],
+        alpha=0.6,
+        interpolation="bilinear",
+        extent=extent,
     )
 
 

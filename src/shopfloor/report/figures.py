@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from shopfloor.report.tables import (
-    METRICS,
     MEAN_OVER_DATASETS,
+    METRICS,
+    NOISE_METRICS,
     category_table,
     noise_levels,
     noise_percent,
@@ -72,14 +73,15 @@ def score_histogram(scores: pd.DataFrame) -> Figure:
     Args:
         scores: ``label`` (good or bad) and ``pred_score`` (raw) of each test image of one cell.
     """
-    figure = _figure(height=280, x_title="raw score", y_title="share of images, %")
+    figure = _figure(height=300, x_title="raw score", y_title="share, %")
     good, bad = _good_and_bad(scores)
     everything = np.concatenate([good, bad])
     if not len(everything):
         return figure
     edges = np.histogram_bin_edges(everything, bins=_HISTOGRAM_BINS)
     centres, tallest = (edges[:-1] + edges[1:]) / 2, 1.0
-    for name, values, colour, pattern in (("good", good, GOOD_COLOUR, ""), ("bad", bad, BAD_COLOUR, "/")):
+    hatched = {"shape": "/", "bgcolor": _transparent(BAD_COLOUR), "fgcolor": BAD_COLOUR, "size": 5, "solidity": 0.4}
+    for name, values, colour, pattern in (("good", good, GOOD_COLOUR, {}), ("bad", bad, BAD_COLOUR, hatched)):
         if not len(values):
             continue
         share = 100 * np.histogram(values, edges)[0] / len(values)
@@ -89,27 +91,31 @@ def score_histogram(scores: pd.DataFrame) -> Figure:
             y=_numbers(share),
             width=float(edges[1] - edges[0]),
             name=f"{name} ({len(values)})",
-            marker={"color": colour, "opacity": 0.6, "pattern": {"shape": pattern, "size": 4, "solidity": 0.25}},
+            marker={"color": colour, "opacity": 0.7, "pattern": pattern},
             hovertemplate=f"{name}, score %{{x:.4g}}: %{{y:.1f}} %<extra></extra>",
         )
     found = score_thresholds(scores)
     lines = (
-        (found.pg2, BAD_COLOUR, "dash", f"PG2: {100 * found.good_below_pg2:.1f} % of good below {found.pg2:.4g}"),
-        (found.pb2, GOOD_COLOUR, "dot", f"PB2: {100 * found.bad_above_pb2:.1f} % of bad above {found.pb2:.4g}"),
+        (found.pg2, BAD_COLOUR, "dash", f"PG2 {100 * found.good_below_pg2:.1f} %", "of good below"),
+        (found.pb2, GOOD_COLOUR, "dot", f"PB2 {100 * found.bad_above_pb2:.1f} %", "of bad above"),
     )
-    for threshold, colour, dash, name in lines:
+    for threshold, colour, dash, name, meaning in lines:
         if np.isfinite(threshold):
-            line = {"color": colour, "dash": dash, "width": 2}
             figure.add_scatter(
-                x=[threshold] * 2, y=[0, 1.05 * tallest], mode="lines", line=line, name=name, hoverinfo="name"
+                x=[threshold] * 2,
+                y=[0, 1.05 * tallest],
+                mode="lines",
+                line={"color": colour, "dash": dash, "width": 2.5},
+                name=name,
+                hovertemplate=f"{name} {meaning} {threshold:.4g}<extra></extra>",
             )
-    return figure.update_layout(barmode="overlay", bargap=0, hoverlabel_namelength=-1)
+    return figure.update_layout(barmode="overlay", bargap=0)
 
 
 def metric_by_category(metrics: pd.DataFrame, metric: str, image_size: int, condition: str) -> Figure:
     """Dots per category and detector, bars one standard deviation over the seeds; full test set.
 
-    A cell without a value has no dot.
+    A failed or missing cell has no dot; where the metric is not available there is no line either.
 
     Args:
         metrics: As for `shopfloor.report.tables.category_table`.
@@ -117,13 +123,13 @@ def metric_by_category(metrics: pd.DataFrame, metric: str, image_size: int, cond
         image_size: Pixels.
         condition: Training condition.
     """
-    table = category_table(metrics)
-    chosen = (table["image_size"] == image_size) & (table["condition"] == condition) & (table["test_set"] == "full")
-    table = table[chosen]
+    of_figure = {"metric": metric, "image_size": image_size, "condition": condition, "test_set": "full"}
+    table = category_table(_rows_of(metrics, of_figure))
+    table = table[table["not_available"] == ""]
     places = table[["dataset", "category"]].drop_duplicates(ignore_index=True).reset_index(names="place")
     table = table.merge(places, on=["dataset", "category"])
     detectors = list(table["detector"].unique())
-    height = 110 + len(places) * (16 + 9 * len(detectors))
+    height = 110 + len(places) * max(40, 16 + 10 * len(detectors))
     figure = _figure(height=height, x_title=f"{METRICS[metric]}, %", y_title="")
     for position, (detector, style) in enumerate(_styles(metrics).items()):
         lines = table[table["detector"] == detector].dropna(subset=[metric])
@@ -162,8 +168,7 @@ def noise_figure(metrics: pd.DataFrame, metric: str) -> Figure:
     """
     from plotly.subplots import make_subplots
 
-    table = noise_table(metrics)
-    table = table[table["metric"] == metric]
+    table = noise_table(_rows_of(metrics, {"metric": metric}))
     levels = ["clean", *noise_levels(metrics)]
     suffix = "_same_test" if metrics["test_set"].str.startswith("common_").any() else ""
     columns = [f"{level}{suffix}" for level in levels]
@@ -171,7 +176,11 @@ def noise_figure(metrics: pd.DataFrame, metric: str) -> Figure:
     panels = list(table["dataset"].unique()) or [MEAN_OVER_DATASETS]
 
     figure = make_subplots(
-        rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.16 / len(panels), subplot_titles=_safe_all(panels)
+        rows=len(panels),
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=0.16 / len(panels),
+        subplot_titles=_safe_all(panels),
     )
     figure.update_layout(_layout(height=110 + 240 * len(panels)))
     figure.update_xaxes(_axis(""), tickvals=[noise_percent(level) for level in levels])
@@ -225,8 +234,8 @@ def cost_figure(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> Figure
     """
     titles = {"fit_seconds": "training time, s", "predict_ms_per_image": "prediction per image, ms"}
     names = ["dataset", "category", "detector", "image_size", "condition"]
-    table = category_table(metrics)
-    table = table[table["test_set"] == "full"].dropna(subset=["image_auroc"])
+    table = category_table(_rows_of(metrics, {"metric": "image_auroc", "test_set": "full"}))
+    table = table.dropna(subset=["image_auroc"])
     mean_cost = costs[costs["status"] == "ok"].groupby(names)[cost].mean().rename("cost").reset_index()
     points = table.merge(mean_cost, on=names)
     points = points[points["cost"] > 0]
@@ -242,12 +251,13 @@ def cost_figure(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> Figure
             marker={"color": style["color"], "symbol": style["symbol"], "size": 10, "opacity": 0.85},
             name=_safe(detector),
             customdata=[
-                _safe(f"{line.dataset} / {line.category}") + f", {line.image_size} px, {_safe(str(line.condition))}"
+                _safe(f"{line.dataset} / {line.category}") + f", {line.image_size} px, {_safe(f'{line.condition}')}"
                 for line in lines.itertuples()
             ],
             hovertemplate=f"%{{customdata}}<br>{_safe(detector)}: %{{x:.3g}}, %{{y:.1f}} %<extra></extra>",
         )
-    return figure.update_xaxes(type="log", dtick="D2" if _within_two_decades(points["cost"]) else 1)
+    ticks = _logarithmic_ticks(points["cost"])
+    return figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
 
 
 def overview_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> dict[str, Figure]:
@@ -267,7 +277,8 @@ def overview_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> dict[str, Fi
                 title = f"{METRICS[metric]} by category, {image_size} px, {condition} training data"
                 figures[title] = metric_by_category(metrics, metric, int(image_size), condition)
     if noise_levels(metrics):
-        for metric in dict.fromkeys(noise_table(metrics)["metric"]):
+        numbers = metrics[metrics["condition"].isin(noise_levels(metrics))].dropna(subset=["value"])
+        for metric in (name for name in NOISE_METRICS if name in set(numbers["metric"])):
             figures[f"{METRICS[metric]} against mislabelled training images"] = noise_figure(metrics, metric)
     if not measured.empty and (costs["status"] == "ok").any():
         figures["Image AUROC against training time"] = cost_figure(metrics, costs, "fit_seconds")
@@ -279,6 +290,10 @@ def baseline_condition(metrics: pd.DataFrame) -> str:
     """``clean`` where there is such a training, otherwise the first condition of the table."""
     conditions = list(metrics["condition"].unique())
     return "clean" if "clean" in conditions or not conditions else str(conditions[0])
+
+
+def _rows_of(metrics: pd.DataFrame, wanted: dict[str, Any]) -> pd.DataFrame:
+    return metrics[(metrics[list(wanted)] == pd.Series(wanted)).all(axis="columns")]
 
 
 def _good_and_bad(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -322,7 +337,7 @@ def _layout(height: int) -> dict[str, Any]:
 
 def _axis(title: str) -> dict[str, Any]:
     return {
-        "title": {"text": title, "standoff": 8},
+        "title": {"text": title, "standoff": 8, "font": {"size": 13}},
         "automargin": True,
         "gridcolor": _GRID_COLOUR,
         "zeroline": False,
@@ -343,8 +358,14 @@ def _bands(x: np.ndarray, y: np.ndarray, spread: np.ndarray) -> list[tuple[np.nd
     ]
 
 
-def _within_two_decades(values: pd.Series) -> bool:
-    return values.empty or values.max() / values.min() < 100
+def _logarithmic_ticks(values: pd.Series) -> list[float]:
+    """1, 2, 5, 10, ... around the values; plotly's own ticks read 10, 2, 5, 100."""
+    if values.empty:
+        return []
+    low, high = np.log10(values.min()), np.log10(values.max())
+    decades = range(int(np.floor(low)), int(np.ceil(high)) + 1)
+    steps = (1, 1.5, 2, 3, 4, 5, 7) if high - low < 1 else (1, 2, 5) if high - low < 3 else (1,)
+    return [step * 10.0**decade for decade in decades for step in steps]
 
 
 def _transparent(colour: str) -> str:

@@ -10,17 +10,16 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
+import numpy as np
 import pandas as pd
 
-from shopfloor.report.figures import baseline_condition, noise_levels, noise_percent
+from shopfloor.report.figures import baseline_condition, noise_percent
 from shopfloor.report.tables import (
-    CELL,
-    MEAN_OVER_DATASETS,
     METRICS,
     DisplayCell,
     category_table,
@@ -46,8 +45,8 @@ _FEW = 12
 _HINTS = {
     "image_auroc": "Probability that a random bad image scores higher than a random good one.",
     "image_f1max": "Largest F1 over all thresholds. Calling everything bad already gives 2p/(1+p), p the share of bad.",
-    "image_pg2": "Share of good images recognised when the threshold misses 2 % of the bad ones (interpolated quantile).",
-    "image_pb2": "Share of bad images found when the threshold rejects 2 % of the good ones (interpolated quantile).",
+    "image_pg2": "Share of good images recognised when the threshold misses 2 % of the bad (interpolated quantile).",
+    "image_pb2": "Share of bad images found when the threshold rejects 2 % of the good (interpolated quantile).",
     "image_pg2_strict": "As PG2, with at most 2 % of the bad images missed.",
     "image_pb2_strict": "As PB2, with at most 2 % of the good images rejected.",
     "pixel_auroc": "As image AUROC, over the pixels of all test images.",
@@ -211,14 +210,14 @@ def headline(metrics: pd.DataFrame) -> str:
     if "image_auroc" not in table or table["image_auroc"].isna().all():
         return f"No detector has a complete set of image AUROC values; {cells}"
     printed = [cells_of_line["image_auroc"].text for cells_of_line in display_cells(table, ["image_auroc"])]
-    best = table["image_auroc"].idxmax()
-    winners = table[[text == printed[best] for text in printed]]
+    best = printed[int(table["image_auroc"].argmax())]
+    winners = table[[text == best for text in printed]]
     names = " and ".join(f"{line.detector} ({line.image_size} px)" for line in winners.itertuples())
     over = _mean_over(metrics, int(table["datasets"].iloc[0]))
     training = "clean training data" if condition == "clean" else f"training condition {condition}"
     unranked = list(dict.fromkeys(table.loc[table["image_auroc"].isna(), "detector"]))
     remark = f" Not ranked because their sets are incomplete: {', '.join(unranked)}." if unranked else ""
-    return f"Best mean image AUROC: {printed[best]} % with {names}, {over}, {training}; {cells}{remark}"
+    return f"Best mean image AUROC: {best} % with {names}, {over}, {training}; {cells}{remark}"
 
 
 def _mean_over(metrics: pd.DataFrame, datasets: int) -> str:
@@ -305,9 +304,7 @@ def _table(name: str, table: pd.DataFrame, columns: list[str], heads: list[Colum
 
 
 def _value_field(cell: DisplayCell, missing: str) -> Field:
-    return Field(
-        cell.text, cell.value, cell.best, cell.is_hole, cell.spread, _cut(missing) if cell.is_hole else ""
-    )
+    return Field(cell.text, cell.value, cell.best, cell.is_hole, cell.spread, _cut(missing) if cell.is_hole else "")
 
 
 def _text_table(name: str, table: pd.DataFrame) -> Table:
@@ -328,9 +325,13 @@ def _field(value: Any) -> Field:
         return Field("–")
     if pd.api.types.is_bool(value):
         return Field("yes" if value else "no", float(value))
-    if pd.api.types.is_number(value):
-        is_whole = float(value).is_integer()
-        return Field(f"{int(value):,}".replace(",", " ") if is_whole else f"{value:.3g}", float(value))
+    if isinstance(value, (int, float, np.number)):
+        number = float(value)
+        # The space is a narrow one that does not break.
+        text = (
+            f"{number:,.0f}".replace(",", "\u202f") if number.is_integer() or abs(number) >= 1000 else f"{number:.3g}"
+        )
+        return Field(text, number)
     return _text_field(str(value))
 
 

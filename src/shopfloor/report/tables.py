@@ -73,7 +73,7 @@ def dataset_table(metrics: pd.DataFrame) -> pd.DataFrame:
     runs = _with_all_categories(_runs(metrics))
     table = _table(runs, ["dataset", *_SETTING])
     sizes = runs.groupby("dataset")["category"].nunique()
-    table.insert(table.columns.get_loc("seeds"), "categories", table["dataset"].map(sizes))
+    table.insert(list(table).index("seeds"), "categories", table["dataset"].map(sizes))
     return table
 
 
@@ -87,7 +87,7 @@ def mean_table(metrics: pd.DataFrame) -> pd.DataFrame:
     runs = _with_all_datasets(_with_all_categories(_runs(metrics)))
     able = runs[~_cannot_have(runs)]
     table = _table(able, _SETTING, average_first=["dataset"], metrics=_present_metrics(metrics))
-    place = table.columns.get_loc("seeds")
+    place = list(table).index("seeds")
     group = ["condition", "test_set"]
     for name, part in (("datasets_pixel", able[_is_pixel(able)]), ("datasets", runs)):
         counts = part.groupby(group)["dataset"].nunique().rename(name).reset_index()
@@ -294,6 +294,8 @@ def _runs(metrics: pd.DataFrame) -> pd.DataFrame:
     twice = runs[runs.duplicated(run)]
     if not twice.empty:
         raise ValueError(f"Two values for the same run and metric: {twice.iloc[0][run].to_dict()}.")
+    # A failed run of a dataset without masks lacks no pixel metric: it could not have had one.
+    runs["status"] = runs["status"].mask(_cannot_have(runs), "not_available")
     runs = _with_all(runs, ["dataset", "category", *_SETTING, "replicate"], ["metric"], within=["test_set"])
     return _with_all(runs, ["dataset", "category", *_SETTING, "metric"], ["replicate"], within=_SETTING)
 
@@ -335,7 +337,7 @@ def _table(
     runs: pd.DataFrame, keys: list[str], average_first: Sequence[str] = (), metrics: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Average the runs of each line: within ``average_first``, then over the rest of a seed, then over the seeds."""
-    lines = runs[keys].drop_duplicates()
+    lines = _in_reading_order(runs[keys].drop_duplicates())
     per_seed = [*keys, "metric", "replicate"]
     values = runs.groupby([*per_seed, *average_first], sort=False)["value"].mean()
     values = values.groupby(per_seed, sort=False).mean()
@@ -350,6 +352,13 @@ def _table(
     seeds = runs.groupby(keys)["replicate"].nunique().rename("seeds")
     table = table.merge(seeds, on=keys, how="left")
     return table.merge(_line_remarks(runs, status, keys, list(table.columns)), on=keys, how="left")
+
+
+def _in_reading_order(lines: pd.DataFrame) -> pd.DataFrame:
+    """Detectors that are compared stand together; otherwise each name keeps the order of its first appearance."""
+    order = ("dataset", "category", "image_size", "condition", "test_set", "detector")
+    places = {name: pd.factorize(lines[name])[0] for name in order if name in lines}
+    return lines.iloc[pd.DataFrame(places).sort_values(list(places), kind="stable").index]
 
 
 def _line_status(runs: pd.DataFrame, keys: list[str]) -> pd.Series:

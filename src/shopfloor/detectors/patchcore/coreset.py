@@ -45,9 +45,9 @@ def project(patches: Sequence[torch.Tensor]) -> torch.Tensor:
 def k_center_greedy(features: torch.Tensor, size: int, first: int) -> torch.Tensor:
     """Chooses points one by one, each the farthest from all chosen before.
 
-    Distances to the chosen set only shrink. Hence the next farthest point is among the candidates, the points of largest
-    known distance, as long as its own up-to-date distance exceeds the known distance of every other point. The choice is
-    played among the candidates until that fails; then all distances are brought up to date by one matrix product.
+    Distances to the chosen set only shrink. Hence the next farthest point is among the candidates, the points of
+    largest known distance, as long as its own up-to-date distance reaches the known distance of every other point. The
+    choice is played among the candidates until that fails; then one matrix product brings all distances up to date.
 
     Where two points are equally far up to float32 rounding, the choice may differ from that of another implementation.
 
@@ -80,9 +80,7 @@ def k_center_greedy(features: torch.Tensor, size: int, first: int) -> torch.Tens
     return torch.cat(chosen)
 
 
-def _update_distances(
-    distances: torch.Tensor, points: torch.Tensor, squares: torch.Tensor, new: torch.Tensor
-) -> None:
+def _update_distances(distances: torch.Tensor, points: torch.Tensor, squares: torch.Tensor, new: torch.Tensor) -> None:
     """Takes the newly chosen points into the squared distances ``(N,)`` to the chosen set; a chosen point gets -1."""
     centres, centre_squares = points[new], squares[new]
     for start in range(0, len(points), _ROWS):
@@ -93,17 +91,16 @@ def _update_distances(
     distances[new] = -1
 
 
-def _play_candidates(
-    distances: torch.Tensor, points: torch.Tensor, squares: torch.Tensor, most: int
-) -> torch.Tensor:
+def _play_candidates(distances: torch.Tensor, points: torch.Tensor, squares: torch.Tensor, most: int) -> torch.Tensor:
     """Chooses up to ``most`` points, at least one, that are certainly the next farthest."""
     farthest, ids = distances.topk(min(_CANDIDATES + 1, len(points)))
     bound = float(farthest[-1])  # no point outside the candidates is farther
     ids = ids[:-1]
     own = farthest[:-1].cpu().numpy().copy()
     centres = points[ids]
-    between = torch.addmm(squares[ids], centres, centres.T, alpha=-2).add_(squares[ids, None]).clamp_(min=0)
-    between = between.cpu().numpy()
+    between = (
+        torch.addmm(squares[ids], centres, centres.T, alpha=-2).add_(squares[ids, None]).clamp_(min=0).cpu().numpy()
+    )
     played: list[int] = []
     while len(played) < min(most, len(ids)):
         next_one = int(own.argmax())

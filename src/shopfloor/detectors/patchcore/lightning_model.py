@@ -28,7 +28,7 @@ class Patchcore(AnomalibPatchcore):
         visualizer: As in anomalib.
     """
 
-    def __init__(  # noqa: PLR0913 (anomalib's arguments)
+    def __init__(  # noqa: PLR0913, PLR0917 (anomalib's arguments)
         self,
         backbone: str = "wide_resnet50_2.tv_in1k",
         layers: Sequence[str] = ("layer2", "layer3"),

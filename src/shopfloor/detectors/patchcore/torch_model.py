@@ -47,14 +47,15 @@ class PatchcoreModel(AnomalibPatchcoreModel):
         """
         if not self.embedding_store:
             raise ValueError("PatchCore has seen no training image: nothing to make a memory bank of.")
-        features = project(self.embedding_store)
+        store: list[torch.Tensor] = self.embedding_store
+        features = project(store)
         first = int(torch.randint(high=len(features), size=(1,), device=features.device))
         keep = torch.zeros(len(features), dtype=torch.bool, device=features.device)
         keep[k_center_greedy(features, int(len(features) * sampling_ratio), first)] = True
         del features
-        blocks = keep.split([len(block) for block in self.embedding_store])
-        self.memory_bank = torch.vstack([block[kept] for block, kept in zip(self.embedding_store, blocks, strict=True)])
-        self.embedding_store.clear()
+        blocks = keep.split([len(block) for block in store])
+        self.memory_bank = torch.vstack([block[kept] for block, kept in zip(store, blocks, strict=True)])
+        store.clear()
 
     def nearest_neighbors(self, embedding: torch.Tensor, n_neighbors: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Nearest patches of the memory bank.

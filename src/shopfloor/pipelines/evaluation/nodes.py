@@ -34,7 +34,7 @@ def predict_maps(
     Raises:
         DetectorError: The detector gives no maps, or a score that is not finite.
     """
-    from shopfloor.detectors.build import DetectorError
+    from shopfloor.detectors.building import DetectorError
     from shopfloor.detectors.predict import predict
 
     scores, maps, record = predict(checkpoint, test_images, detector["batch_size"])

@@ -1,0 +1,101 @@
+"""Generated parts with exact pixel masks: a small dataset that needs no download and is named as what it is.
+
+Two categories, rendered as a machine-vision camera would see them: ``machined_ring`` and ``blister_pack``. Both have
+structural defects (damage) and logical ones (all parts sound, their arrangement wrong). The randomness of an image
+depends on (seed, category, relative path) alone, so fewer images are a subset of more images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CATEGORIES = ("blister_pack", "machined_ring")
+IMAGE_SIZE = 320
+
+
+def render_category(
+    category: str, seed: int, counts: Mapping[str, int], size: int = IMAGE_SIZE
+) -> dict[str, NDArray[np.uint8]]:
+    """Renders one category as a tree like that of MVTec AD.
+
+    Args:
+        category: One of ``CATEGORIES``.
+        seed: Seed of the whole dataset, at least 0.
+        counts: Number of images ``train_good``, ``test_good`` and ``test_bad``; bad images are dealt out to the defects
+            of the category in turn.
+        size: Side of the images in pixels.
+
+    Returns:
+        Arrays by relative path: images (size, size, 3) uint8 RGB under ``train/good/000.png``, ``test/good/000.png``
+        and ``test/<defect>/000.png``, masks (size, size) uint8 0 or 255 under ``ground_truth/<defect>/000_mask.png``.
+
+    Raises:
+        ValueError: Unknown category.
+    """
+    files: dict[str, NDArray[np.uint8]] = {}
+    for split in ("train", "test"):
+        for number in range(counts[f"{split}_good"]):
+            path = f"{split}/good/{number:03d}.png"
+            files[path], _ = render_sample(category, seed, path, "good", size)
+    names = defects(category)
+    for position in range(counts["test_bad"]):
+        number, defect = position // len(names), names[position % len(names)]
+        path = f"test/{defect}/{number:03d}.png"
+        files[path], files[f"ground_truth/{defect}/{number:03d}_mask.png"] = render_sample(
+            category, seed, path, defect, size
+        )
+    return files
+
+
+def render_sample(
+    category: str, seed: int, path: str, defect: str, size: int = IMAGE_SIZE
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Renders one image and its mask.
+
+    The part, the light and the camera noise are drawn from other random streams than the defect: the same path with
+    ``defect="good"`` gives the same photograph of the same part before it was damaged.
+
+    Args:
+        category: One of ``CATEGORIES``.
+        seed: Seed of the dataset.
+        path: Relative path of the image, the only other source of randomness.
+        defect: One of ``defects(category)`` or ``good``.
+        size: Side in pixels.
+
+    Returns:
+        Image (size, size, 3) uint8 RGB, and mask (size, size) uint8, 255 where the defect covers more than a
+        twentieth of what the sound part would show.
+
+    Raises:
+        ValueError: Unknown category or defect.
+    """
+    import numpy as np
+
+    from shopfloor.generated.render import photograph
+
+    if defect not in ("good", *defects(category)):
+        raise ValueError(f"unknown defect {defect!r} of {category}; it has {', '.join(defects(category))}")
+    digest = hashlib.sha256(f"{category}/{path}".encode()).digest()
+    part, damage, camera = np.random.default_rng([seed, *digest]).spawn(3)
+    scene, footprint = importlib.import_module(f"{__name__}.{category}").draw(part, damage, defect, size)
+    mask = np.where(footprint > 1 / 20, np.uint8(255), np.uint8(0))
+    return photograph(scene, camera), mask
+
+
+def defects(category: str) -> tuple[str, ...]:
+    """Names the defects of a category, structural ones first.
+
+    Raises:
+        ValueError: Unknown category.
+    """
+    if category not in CATEGORIES:
+        raise ValueError(f"unknown category {category!r}; generated are {', '.join(CATEGORIES)}")
+    names: tuple[str, ...] = importlib.import_module(f"{__name__}.{category}").DEFECTS
+    return names

@@ -1,0 +1,250 @@
+"""Sum up the cells of an experiment: tables, figures, the report.
+
+Every function takes one input per cell, in the order of the cells it is bound to. An input may be a
+:class:`MissingResult`: what is not there is shown as a hole with its reason, never as a number.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from shopfloor.metrics.names import IMAGE_METRICS, PIXEL_METRICS
+from shopfloor.runners.missing import MissingResult
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from plotly.graph_objects import Figure
+
+Coordinates = dict[str, Any]
+Plan = dict[str, Any]
+
+_CELL = ["dataset", "category", "detector", "image_size", "condition", "seed"]
+_COSTS = ["fit_seconds", "predict_ms_per_image", "peak_memory_mb", "peak_gpu_memory_mb", "parameters", "epochs"]
+_COST_FACTS = ["device", "n_train", "n_train_bad", "n_test"]
+_LIBRARIES = ("shopfloor", "kedro", "torch", "torchvision", "anomalib", "lightning", "timm", "numpy", "scikit-learn")
+
+
+def write_plan(*, plan: Plan) -> Plan:
+    """What the experiment's results are to be made of: its cells and settings.
+
+    Args:
+        plan: The expanded grid, as the pipeline was made from it.
+
+    Returns:
+        The same; as a file it tells whether the reports are those of this grid.
+    """
+    return plan
+
+
+def collect_metrics(
+    plan: Plan, *metrics: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
+) -> pd.DataFrame:
+    """All metrics of the experiment as one tidy table.
+
+    Args:
+        plan: The experiment's plan.
+        metrics: Metrics of each cell.
+        cells: Coordinates of each cell.
+
+    Returns:
+        One line per cell and metric: coordinates, ``metric``, ``value`` (fraction, NaN for a hole), ``status`` (``ok``,
+        ``not_available``, ``failed``, ``missing``), ``note``.
+    """
+    tables = [
+        _holes(cell, table) if isinstance(table, MissingResult) else table
+        for cell, table in zip(cells, metrics, strict=True)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def collect_costs(
+    plan: Plan, *records: dict[str, Any] | MissingResult, cells: Sequence[Coordinates]
+) -> pd.DataFrame:
+    """What every training and prediction took.
+
+    Args:
+        plan: The experiment's plan.
+        records: Fit record of each cell, then prediction record of each cell.
+        cells: Coordinates of each cell.
+
+    Returns:
+        One line per training: coordinates, seconds, milliseconds per image, memory, parameters, device, ``status``,
+        ``note``.
+    """
+    lines = []
+    for cell, fit, predict in zip(cells, records[: len(cells)], records[len(cells) :], strict=True):
+        facts = {**_facts(predict), **_facts(fit)}
+        hole = next((record for record in (fit, predict) if isinstance(record, MissingResult)), None)
+        lines.append(
+            {
+                **{key: cell[key] for key in _CELL},
+                **{key: facts.get(key) for key in (*_COSTS, *_COST_FACTS)},
+                "status": hole.status if hole else "ok",
+                "note": hole.reason if hole else "",
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def collect_scores(
+    plan: Plan, *scores: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
+) -> pd.DataFrame:
+    """Raw scores of every test image of every cell that has them.
+
+    Args:
+        plan: The experiment's plan.
+        scores: Scores of each cell.
+        cells: Coordinates of each cell.
+
+    Returns:
+        Coordinates, ``image``, ``label``, ``defect_type``, ``pred_score``.
+    """
+    columns = [*_CELL, "image", "label", "defect_type", "pred_score"]
+    tables = [
+        table.assign(**{key: cell[key] for key in _CELL})[columns]
+        for cell, table in zip(cells, scores, strict=True)
+        if not isinstance(table, MissingResult)
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def collect_categories(
+    plan: Plan, *reports: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
+) -> pd.DataFrame:
+    """Counts, licences and lost defects of every category.
+
+    Args:
+        plan: The experiment's plan.
+        reports: Account of the resize of each category and image size.
+        cells: Dataset, category and image size of each.
+
+    Returns:
+        One line per category and image size; a category that could not be read has its names only.
+    """
+    tables = [
+        pd.DataFrame([cell]) if isinstance(report, MissingResult) else report
+        for cell, report in zip(cells, reports, strict=True)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def make_tables(metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Tables per category, per dataset, over the datasets, and of what is not there (protocol 3).
+
+    Args:
+        metrics: All metrics of the experiment.
+
+    Returns:
+        ``category_table``, ``dataset_table``, ``mean_table``, ``failures_table``; fractions.
+    """
+    from shopfloor.report import tables
+
+    functions = (tables.category_table, tables.dataset_table, tables.mean_table, tables.failures_table)
+    return tuple(make(metrics) for make in functions)  # type: ignore[return-value]  # four functions, four tables
+
+
+def make_noise_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Every metric of protocol 4.5 per noise level, on the own and on the common test set."""
+    from shopfloor.report.tables import noise_table
+
+    return noise_table(metrics)
+
+
+def draw_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[Figure, Figure]:
+    """The figures that most people look at first.
+
+    Args:
+        metrics: All metrics of the experiment.
+        costs: What it took.
+
+    Returns:
+        Image AUROC by category; image AUROC against prediction time.
+    """
+    from shopfloor.report.figures import baseline_condition, cost_figure, metric_by_category
+
+    size = int(metrics["image_size"].iloc[0])
+    by_category = metric_by_category(metrics, "image_auroc", size, baseline_condition(metrics))
+    return by_category, cost_figure(metrics, costs, "predict_ms_per_image")
+
+
+def draw_noise_figure(metrics: pd.DataFrame) -> Figure:
+    """Image AUROC against the share of mislabelled training images."""
+    from shopfloor.report.figures import noise_figure
+
+    return noise_figure(metrics, "image_auroc")
+
+
+def render_report(  # noqa: PLR0913 (the parts of a page)
+    plan: Plan,
+    metrics: pd.DataFrame,
+    costs: pd.DataFrame,
+    scores: pd.DataFrame,
+    categories: pd.DataFrame,
+    *examples: Image.Image | MissingResult,
+    cells: Sequence[Coordinates],
+) -> str:
+    """The report of an experiment as one self-contained HTML page.
+
+    Args:
+        plan: The experiment's plan.
+        metrics: All metrics.
+        costs: What it took.
+        scores: Raw scores of all cells.
+        categories: Counts and licences.
+        examples: Picture of each cell's worst misses and best catches.
+        cells: Coordinates of each of these cells.
+
+    Returns:
+        HTML.
+    """
+    from shopfloor.report.figures import overview_figures, score_histogram
+    from shopfloor.report.page import Run, render_page
+
+    run = Run(
+        experiment=plan["experiment"],
+        title=plan["title"],
+        demo=bool(plan["demo_note"]),
+        demo_note=plan["demo_note"],
+        seeds=plan["seeds"],
+        grid=plan["grid"],
+        detectors=plan["settings"],
+        versions={library: version(library) for library in _LIBRARIES},
+        finished=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+        environment={
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "device": ", ".join(costs["device"].dropna().unique()) or "none used",
+        },
+    )
+    pictures = {
+        _label(cell): picture
+        for cell, picture in zip(cells, examples, strict=True)
+        if not isinstance(picture, MissingResult)
+    }
+    histograms = {
+        _label(dict(zip(_CELL, key, strict=True))): score_histogram(table)
+        for key, table in scores.groupby(_CELL, sort=False)
+    }
+    return render_page(run, categories, metrics, costs, overview_figures(metrics, costs), histograms, pictures)
+
+
+def _holes(cell: Coordinates, hole: MissingResult) -> pd.DataFrame:
+    names = (*IMAGE_METRICS, *PIXEL_METRICS)
+    return pd.DataFrame(
+        [{**cell, "metric": n, "value": float("nan"), "status": hole.status, "note": hole.reason} for n in names]
+    )
+
+
+def _facts(record: dict[str, Any] | MissingResult) -> dict[str, Any]:
+    return {} if isinstance(record, MissingResult) else record
+
+
+def _label(cell: Coordinates) -> str:
+    names = (cell["dataset"], cell["category"], cell["detector"], f"{cell['image_size']} px", cell["condition"])
+    return " · ".join((*names, f"seed {cell['seed']}"))
