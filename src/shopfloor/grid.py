@@ -247,6 +247,14 @@ class Cell:
     def backbone(self) -> str | None:
         return self.detector_settings.get("backbone")
 
+    @property
+    def backbone_params(self) -> str:
+        return f"params:backbones.{self.backbone}"
+
+    @property
+    def detector_params(self) -> str:
+        return f"params:detectors.{self.detector}"
+
     @cached_property
     def weights_name(self) -> str:
         return f"{slug(str(self.backbone))}.{digest(CODE_VERSIONS['weights'], self.backbone, self.backbone_settings)}"
@@ -365,6 +373,22 @@ def expand_experiments(parameters: Parameters) -> dict[str, Experiment]:
         cells = tuple(dict.fromkeys(expand(parameters, name, settings)))
         experiments[name] = Experiment(name, cells, settings, parameters)
     return experiments
+
+
+def each_once(cells: Iterable[Cell], name: str) -> list[Cell]:
+    """One cell for each result that cells share.
+
+    Args:
+        cells: Cells of a grid.
+        name: The attribute of a cell that names the result, e.g. ``fit_name``.
+
+    Returns:
+        The first cell of each, in order.
+    """
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        first.setdefault(getattr(cell, name), cell)
+    return list(first.values())
 
 
 def unique_cells(experiments: Iterable[Experiment]) -> tuple[Cell, ...]:

@@ -8,6 +8,9 @@ from shopfloor.session import ShopfloorSession
 
 # Dataset names hold dots by design ("<stage>.<cell>.<what>"); Kedro warns about each pair of stages they cross.
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
+# Lightning remarks on what is meant to be so: no validation loop, no optimiser, frozen backbones, no loader processes.
+warnings.filterwarnings("ignore", module="lightning")
+warnings.filterwarnings("ignore", message="Option '--pipeline' is deprecated")
 
 CONFIG_LOADER_CLASS = ProjectConfigLoader
 CONFIG_LOADER_ARGS = {

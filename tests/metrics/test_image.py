@@ -137,7 +137,7 @@ def test_equal_to_anomalib_inside_the_unit_interval():
     """Only there is its AUROC right; its quantile metrics take 32-bit scores."""
     metrics = pytest.importorskip("anomalib.metrics")
     torch = pytest.importorskip("torch")
-    from anomalib.data import ImageBatch  # noqa: PLC0415
+    from anomalib.data import ImageBatch
 
     scores, is_bad = draw(7, None)
     scores = ((scores - scores.min()) / np.ptp(scores)).astype(np.float32)

@@ -93,9 +93,7 @@ def test_equal_to_the_definitions_on_small_ties(data):
     shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)))
     size = int(np.prod(shape))
     masks = np.reshape(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)), shape)
-    maps = np.reshape(data.draw(st.lists(st.integers(-2, 3), min_size=size, max_size=size)), shape).astype(
-        float
-    )
+    maps = np.reshape(data.draw(st.lists(st.integers(-2, 3), min_size=size, max_size=size)), shape).astype(float)
     limit = data.draw(st.sampled_from([0.05, 0.25, 0.3, 0.5, 1.0]))
     if masks.any() and not masks.all():
         values = pixel_metrics(maps, masks, aupro_fpr_limit=limit, chunk=3)
@@ -117,7 +115,7 @@ def test_equal_to_scikit_learn(levels):
 def test_equal_to_anomalib_inside_the_unit_interval(levels):
     metrics = pytest.importorskip("anomalib.metrics")
     torch = pytest.importorskip("torch")
-    from anomalib.data import ImageBatch  # noqa: PLC0415
+    from anomalib.data import ImageBatch
 
     maps, masks = draw(12, levels, shape=(8, 48, 64))
     maps = ((maps - maps.min()) / np.ptp(maps)).astype(np.float32)
@@ -219,14 +217,14 @@ def test_any_memory_layout():
 class LoadedOnAccess(Sequence):
     """A sequence of maps that exist only while they are looked at."""
 
-    def __init__(self, count, make):
-        self.count, self.make = count, make
+    def __init__(self, length, make):
+        self.length, self.make = length, make
 
     def __len__(self):
-        return self.count
+        return self.length
 
     def __getitem__(self, i):
-        if i >= self.count:
+        if i >= self.length:
             raise IndexError(i)
         return self.make(i)
 

@@ -108,9 +108,7 @@ def test_damaged_image(tmp_path: Path, name: str, damage, reason: str) -> None:
     damage(make_tree(tmp_path) / "train/good" / name)
     path = f"bolt/train/good/{name}"
     error = error_of(tmp_path)
-    assert_only(
-        error, "IMAGE_UNREADABLE", path, f"1 images cannot be decoded (first: {path}: ", reason, "Unpack"
-    )
+    assert_only(error, "IMAGE_UNREADABLE", path, f"1 images cannot be decoded (first: {path}: ", reason, "Unpack")
     assert error.total == 1
 
 
@@ -165,9 +163,7 @@ def test_palette_alpha_and_orientation_are_warnings(tmp_path: Path, caplog: pyte
     assert "bolt/train/good/t.jpg" in warnings[1]
 
 
-def test_small_image_is_an_error_and_other_size_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_small_image_is_an_error_and_other_size_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make_tree(tmp_path)
     save_image(tmp_path / "bolt/train/good/other.png", 50, side=48)
     _, warnings = warnings_of(tmp_path, caplog)
@@ -205,9 +201,7 @@ def test_partly_filled_ground_truth_is_not_a_dataset_without_labels(tmp_path: Pa
 def test_mask_of_image_one_does_not_serve_image_ten(tmp_path: Path) -> None:
     scratch = make_tree(tmp_path) / "test/scratch"
     scratch.joinpath("001.png").rename(scratch / "1.png")
-    (tmp_path / "bolt/ground_truth/scratch/001_mask.png").rename(
-        tmp_path / "bolt/ground_truth/scratch/10_mask.png"
-    )
+    (tmp_path / "bolt/ground_truth/scratch/001_mask.png").rename(tmp_path / "bolt/ground_truth/scratch/10_mask.png")
     error = error_of(tmp_path)
     assert [finding.code for finding in error.findings] == ["MASK_MISSING", "MASK_ORPHAN"]
     assert error.findings[0].paths == ("bolt/test/scratch/1.png",)
@@ -225,9 +219,7 @@ def test_mask_one_pixel_too_wide(tmp_path: Path) -> None:
     make_tree(tmp_path)
     save_mask(tmp_path / "bolt/ground_truth/bent/000_mask.png", width=SIDE + 1)
     path = "bolt/ground_truth/bent/000_mask.png"
-    assert_only(
-        error_of(tmp_path), "MASK_SIZE", path, f"mask {path} is 41 x 40, its image is 40 x 40 (1 such"
-    )
+    assert_only(error_of(tmp_path), "MASK_SIZE", path, f"mask {path} is 41 x 40, its image is 40 x 40 (1 such")
 
 
 def test_mask_on_good(tmp_path: Path) -> None:
@@ -236,9 +228,7 @@ def test_mask_on_good(tmp_path: Path) -> None:
     assert_only(error_of(tmp_path), "MASK_ON_GOOD", "bolt/test/good/001.png", "1 good images have a mask")
 
 
-def test_zero_mask_on_good_is_fine_and_leaves_no_trace(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_zero_mask_on_good_is_fine_and_leaves_no_trace(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make_tree(tmp_path)
     save_mask(tmp_path / "bolt/ground_truth/good/001.png", value=0)
     index, warnings = warnings_of(tmp_path, caplog)
@@ -269,13 +259,9 @@ def test_undocumented_mask_value_is_a_warning(tmp_path: Path, caplog: pytest.Log
     ]
     for documented, expected in (({255}, 0), ({1, 2}, 1)):
         caplog.clear()
-        checked_index(
-            CategoryFiles(tmp_path, "demo", "bolt", samples, True, documented_values=frozenset(documented))
-        )
+        checked_index(CategoryFiles(tmp_path, "demo", "bolt", samples, True, documented_values=frozenset(documented)))
         assert len(caplog.records) == expected
-    assert (
-        "undocumented values; any value above 0 is a defect (first: bolt/ground_truth" in caplog.messages[0]
-    )
+    assert "undocumented values; any value above 0 is a defect (first: bolt/ground_truth" in caplog.messages[0]
     assert ": 255)" in caplog.messages[0]
 
 
@@ -316,9 +302,7 @@ def test_duplicate_within_is_a_warning(tmp_path: Path, caplog: pytest.LogCapture
 @pytest.mark.parametrize("name", ["000.JPG", "000.bmp"])
 def test_names_that_differ_in_case_or_extension_only(tmp_path: Path, name: str) -> None:
     save_image(make_tree(tmp_path) / "train/good" / name, 77)
-    assert_only(
-        error_of(tmp_path), "NAME_COLLISION", "bolt/train/good/000." + ("JPG" if "J" in name else "bmp")
-    )
+    assert_only(error_of(tmp_path), "NAME_COLLISION", "bolt/train/good/000." + ("JPG" if "J" in name else "bmp"))
 
 
 def test_two_masks_for_one_image(tmp_path: Path) -> None:
@@ -371,10 +355,7 @@ def test_error_survives_pickling() -> None:
     assert isinstance(copy, DatasetError)
     assert copy.findings == error.findings
     assert (copy.code, copy.paths, copy.total) == ("MASK_MISSING", ("a",), 1)
-    assert (
-        copy.message
-        == "[MASK_MISSING] demo/bolt: 1 missing (first: a). Do it.\n[IMAGE_SIZE] demo/bolt: too small."
-    )
+    assert copy.message == "[MASK_MISSING] demo/bolt: 1 missing (first: a). Do it.\n[IMAGE_SIZE] demo/bolt: too small."
 
 
 def test_command_line_shows_the_text_without_traceback() -> None:
@@ -382,9 +363,7 @@ def test_command_line_shows_the_text_without_traceback() -> None:
 
     @click.command()
     def command() -> None:
-        raise DatasetError(
-            Finding("ROOT_MISSING", "demo", "", "folder x does not exist", action="Set the path")
-        )
+        raise DatasetError(Finding("ROOT_MISSING", "demo", "", "folder x does not exist", action="Set the path"))
 
     result = CliRunner().invoke(command)
     assert result.exit_code == 1
@@ -396,12 +375,8 @@ def test_bad_in_train_names_the_images(tmp_path: Path) -> None:
     save_image(tmp_path / "bolt/train/bad/000.png", 70)
     index = folder.read(tmp_path, "demo", "bolt")
     findings = bad_in_train(CategoryFiles(tmp_path, "demo", "bolt", [], False), index)
-    assert [(finding.code, finding.paths) for finding in findings] == [
-        ("BAD_IN_TRAIN", ("bolt/train/bad/000.png",))
-    ]
-    assert (
-        bad_in_train(CategoryFiles(tmp_path, "demo", "bolt", [], False), index.query("label == 'good'")) == []
-    )
+    assert [(finding.code, finding.paths) for finding in findings] == [("BAD_IN_TRAIN", ("bolt/train/bad/000.png",))]
+    assert bad_in_train(CategoryFiles(tmp_path, "demo", "bolt", [], False), index.query("label == 'good'")) == []
 
 
 # --- the table
@@ -460,7 +435,7 @@ def test_changed_files(tmp_path: Path) -> None:
 
 def test_unknown_reader_names_the_available_ones() -> None:
     for name in ("mvtecc", "../folder", "no.such.module"):
-        with pytest.raises(DatasetError, match="READER_UNKNOWN.*elpv, folder") as caught:
+        with pytest.raises(DatasetError, match=r"READER_UNKNOWN.*elpv, folder") as caught:
             load_reader(name)
         assert name in caught.value.message
     with pytest.raises(DatasetError, match="no functions categories and read"):
@@ -482,9 +457,7 @@ def test_users_own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(read_index("my_company.line_four", None, "demo", "bolt")) == 9
 
 
-def test_broken_module_of_the_user_is_not_called_unknown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_module_of_the_user_is_not_called_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_reader_dir").mkdir()
     (tmp_path / "my_reader_dir/reader.py").write_text("import no_such_package_at_all\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -505,7 +478,5 @@ def test_importing_the_readers_is_light() -> None:
     import sys
 
     code = "import sys, shopfloor.readers.folder, shopfloor.readers.elpv; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pandas", "numpy", "cv2", "torch", "PIL", "elpv_dataset"} & set(loaded)

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from trees import make_tree, save_image, save_mask, shared_data
+from trees import make_tree, save_image, save_mask
 
 from shopfloor.readers import DatasetError, folder
 
@@ -151,9 +151,7 @@ def test_foreign_files_are_passed_over_or_listed(tmp_path: Path, caplog: pytest.
 # --- manifest
 
 
-def make_manifest(
-    root: Path, lines: list[str], header: str = "image,split,label,mask,defect_type,domain"
-) -> Path:
+def make_manifest(root: Path, lines: list[str], header: str = "image,split,label,mask,defect_type,domain") -> Path:
     """Writes four images, a mask and a manifest that names them plus the given lines."""
     for seed, name in enumerate(["a", "b", "c", "d"]):
         save_image(root / f"images/{name}.png", seed)
@@ -251,9 +249,7 @@ def test_manifest_that_cannot_be_read(tmp_path: Path, content: bytes, reason: st
     assert reason in error.message
 
 
-def test_manifest_names_missing_and_leaves_unlisted_files(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_manifest_names_missing_and_leaves_unlisted_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = tmp_path / "parts"
     make_manifest(root, ["images/e.png,test,good,,,"])
     save_image(root / "images/z.png", 90)
@@ -283,8 +279,8 @@ def test_manifest_asked_for_must_exist_inside_the_root(tmp_path: Path) -> None:
 # --- real data
 
 
-def test_magnetic_tile(caplog: pytest.LogCaptureFixture) -> None:
-    root = shared_data("magnetic_tile")
+def test_magnetic_tile(shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = shared_data / "magnetic_tile"
     assert folder.categories(root) == ["tile"]
     with caplog.at_level(logging.WARNING):
         index = folder.read(root, "magnetic_tile", "tile")
@@ -303,8 +299,8 @@ def test_magnetic_tile(caplog: pytest.LogCaptureFixture) -> None:
     assert "magnetic_tile/tile: 4 bad images" in empty[0]
 
 
-def test_mpdd_metal_plate() -> None:
-    root = shared_data("mpdd_512")
+def test_mpdd_metal_plate(shared_data: Path) -> None:
+    root = shared_data / "mpdd_512"
     index = folder.read(root, "mpdd", "metal_plate")
     counts = index.groupby(["split", "label"]).size().to_dict()
     assert counts == {("train", "good"): 54, ("test", "good"): 26, ("test", "bad"): 71}

@@ -95,9 +95,7 @@ def test_mask_is_the_union_of_everything_above_zero(tmp_path: Path) -> None:
 def test_mask_in_unusual_modes(tmp_path: Path) -> None:
     mask = np.zeros((30, 20), dtype=np.uint8)
     mask[4:9, 2:12] = 1
-    coloured = np.stack(
-        [0 * mask, 0 * mask, mask, np.full_like(mask, 255)], axis=2
-    )  # blue defect, full alpha
+    coloured = np.stack([0 * mask, 0 * mask, mask, np.full_like(mask, 255)], axis=2)  # blue defect, full alpha
     Image.fromarray(coloured).save(tmp_path / "rgba.png")
     Image.fromarray(mask.astype(bool)).save(tmp_path / "bits.png")
     Image.fromarray(mask.astype(np.uint16) * 300).save(tmp_path / "deep.png")

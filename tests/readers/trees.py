@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 SIDE = 40
-
-
-def shared_data(name: str) -> Path:
-    """A folder of the shared test data; skips the test where it is absent."""
-    shared = Path(os.environ.get("SHOPFLOOR_SHARED", Path(__file__).parents[3] / "shared"))
-    folder = shared / "data" / name
-    if not folder.is_dir():
-        pytest.skip(f"shared data {name} is absent")
-    return folder
 
 
 def save_image(path: Path, seed: int, side: int = SIDE) -> Path:

@@ -69,7 +69,7 @@ def _write_stack(path: Path, data: LazyStack) -> None:
     shape = (data.length, *data.shape)
     stack = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(data.dtype), shape=shape)
     written = 0
-    for written, array in enumerate(data.arrays, start=1):  # noqa: B007 (the count is used below)
+    for written, array in enumerate(data.arrays, start=1):
         stack[written - 1] = array
     stack.flush()
     if written != data.length:

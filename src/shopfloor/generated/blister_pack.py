@@ -1,7 +1,7 @@
-"""A blister pack of twelve tablets: embossed foil, clear cavities, nine white tablets and a column of three red ones.
+"""A blister pack of twelve tablets in clear cavities on embossed foil: nine white ones, three red ones.
 
-Structural defects: ``cracked_pill``, ``foil_tear``. Logical defects: ``missing_pill``, ``swapped_pills`` (a white and a
-red one have changed places). Lengths are in the units of the frame.
+Structural defects: ``cracked_pill``, ``foil_tear``. Logical defects: ``missing_pill``, ``swapped_pills`` (a
+white and a red one have changed places). Lengths are in the units of the frame.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shopfloor.generated.render import (
+from shopfloor.generated.drawing import (
     FRAME,
     Field,
     colour,
@@ -66,10 +66,8 @@ class _Pack:
         return _cell_centres()[cell] + self.shift[cell]
 
 
-def draw(
-    part: np.random.Generator, damage: np.random.Generator, defect: str, size: int
-) -> tuple[Field, Field]:
-    """Draws one pack.
+def draw(part: np.random.Generator, damage: np.random.Generator, defect: str, size: int) -> tuple[Field, Field]:
+    """Draw one pack.
 
     Args:
         part: Randomness of the pack, its position and its foil.
@@ -105,7 +103,10 @@ def draw(
     cell, du, dv = _nearest_cell(u, v)
     scene = _fill_cavities(scene, part, pack, cell, du, dv)
     for pill in changed:
-        footprint = np.maximum(footprint, (cell == pill) * _pill_and_shadow(pack, cell, du, dv))
+        touched = _pill_coverage(pack, cell, du, dv)
+        if defect == "missing_pill":  # its shadow is missing too
+            touched = np.maximum(touched, _shadow(pack, cell, du, dv))
+        footprint = np.maximum(footprint, touched * (cell == pill))
     if defect == "cracked_pill":
         scene, footprint = _crack(scene, damage, pack, cell, du, dv)
     scene = _cover(scene, du, dv)
@@ -115,7 +116,7 @@ def draw(
 
 
 def _rearrange(kind: NDArray[np.int64], damage: np.random.Generator, defect: str) -> list[int]:
-    """Applies a logical defect to the pills and names the cells concerned."""
+    """Apply a logical defect to the pills and names the cells concerned."""
     if defect == "missing_pill":
         cell = int(damage.integers(kind.size))
         kind[cell] = _NO_PILL
@@ -168,7 +169,7 @@ def _foil(part: np.random.Generator, u: Field, v: Field) -> Field:
     sheen = 0.05 * (u * np.float32(_LIGHT[0]) + v * np.float32(_LIGHT[1])) / HALF_WIDTH
     brushed = 0.012 * part.standard_normal(u.shape, dtype=np.float32)
     edge = 0.10 * soft_step(-4, -1, _pack_distance(u, v))
-    foil = 0.60 + part.normal(0, 0.01) + sheen + 0.045 * emboss + 0.9 * slope * size / FRAME + brushed + edge
+    foil = 0.60 + part.normal(0, 0.01) + sheen + 0.045 * emboss + 0.6 * slope * size / FRAME + brushed + edge
     return foil.astype(np.float32)
 
 
@@ -185,9 +186,7 @@ def _fill_cavities(
 
     pu, pv = _from_pill(pack, cell, du, dv)
     radius = np.sqrt(pu * pu + pv * pv)
-    slope = 0.25 * radius / PILL + 1.3 * soft_step(
-        PILL - 4.0, PILL, radius
-    )  # a flat dome with a bevelled edge
+    slope = 0.25 * radius / PILL + 1.3 * soft_step(PILL - 4.0, PILL, radius)  # a flat dome with a bevelled edge
     facing = (pu * np.float32(_LIGHT[0]) + pv * np.float32(_LIGHT[1])) / np.maximum(radius, 1e-3)
     speckle = part.standard_normal(du.shape, dtype=np.float32)
     light = 0.90 + 0.16 * slope * facing - 0.10 * soft_step(PILL - 3.0, PILL, radius) + 0.008 * speckle
@@ -217,10 +216,9 @@ def _shadow(pack: _Pack, cell: NDArray[np.intp], du: Field, dv: Field) -> Field:
     return soft_step(PILL + 5, PILL - 3, distance) * inside
 
 
-def _pill_and_shadow(pack: _Pack, cell: NDArray[np.intp], du: Field, dv: Field) -> Field:
-    """What the presence of a pill changes."""
-    pu, pv = _from_pill(pack, cell, du, dv)
-    return np.maximum(coverage(np.hypot(pu, pv) - PILL), _shadow(pack, cell, du, dv))
+def _pill_coverage(pack: _Pack, cell: NDArray[np.intp], du: Field, dv: Field) -> Field:
+    """Where the pills are, 0..1."""
+    return coverage(np.hypot(*_from_pill(pack, cell, du, dv)) - PILL)
 
 
 def _cover(scene: Field, du: Field, dv: Field) -> Field:
@@ -281,8 +279,7 @@ def _crack(
     across = np.cumsum(damage.normal(0, 1.6, along.size))
     across -= across.mean() + damage.uniform(-5, 5)
     path = pack.place(pack.pill(broken) + along[:, None] * direction + across[:, None] * normal)
-    pu, pv = _from_pill(pack, cell, du, dv)
-    pill = coverage(np.hypot(pu, pv) - PILL) * (cell == broken)
+    pill = _pill_coverage(pack, cell, du, dv) * (cell == broken)
 
     corners = np.linspace(0, 2 * np.pi, 10, endpoint=False)
     reach = damage.uniform(4.5, 8.0) * damage.uniform(0.7, 1.3, corners.size)

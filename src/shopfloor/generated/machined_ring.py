@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from shopfloor.generated.render import (
+from shopfloor.generated.drawing import (
     FRAME,
     Field,
     colour,
@@ -45,10 +45,8 @@ class _Pose:
     light: float
 
 
-def draw(
-    part: np.random.Generator, damage: np.random.Generator, defect: str, size: int
-) -> tuple[Field, Field]:
-    """Draws one ring.
+def draw(part: np.random.Generator, damage: np.random.Generator, defect: str, size: int) -> tuple[Field, Field]:
+    """Draw one ring.
 
     Args:
         part: Randomness of the part, its position and its light.
@@ -82,14 +80,15 @@ def draw(
         extra = holes[damage.integers(HOLES)] + np.pi / HOLES
         footprint = coverage(_hole_distance(pose, extra, size) - COUNTERSINK)
         holes.append(extra)
+    ring = coverage(_ring_distance(pose, dx, dy, radius))
+    metal = ring
     for hole in holes:
         steel = _bore_hole(steel, pose, hole, size)
-
-    ring = coverage(_ring_distance(pose, dx, dy, radius))
+        metal = metal * (1 - coverage(_hole_distance(pose, hole, size) - HOLE))
     scene = colour(mat, _MAT) * (1 - ring)[..., None] + colour(steel * ring, _STEEL)
     if defect in ("scratch", "nick", "stain"):
         paint = {"scratch": _scratch, "nick": _nick, "stain": _stain}[defect]
-        scene, footprint = paint(scene, damage, pose, ring, colour(mat, _MAT))
+        scene, footprint = paint(scene, damage, pose, metal, colour(mat, _MAT))
     return scene, footprint
 
 
@@ -100,17 +99,15 @@ def _ring_distance(pose: _Pose, dx: Field, dy: Field, radius: Field) -> Field:
     """Signed distance to the outline: disc less bore less keyway."""
     c, s = np.float32(np.cos(pose.rotation)), np.float32(np.sin(pose.rotation))
     along, across = -(c * dy - s * dx), c * dx + s * dy  # the keyway points up
-    keyway = np.maximum(
-        np.abs(across) - np.float32(KEYWAY_HALF_WIDTH), np.abs(along - 32) - (KEYWAY_DEPTH - 32)
-    )
+    keyway = np.maximum(np.abs(across) - np.float32(KEYWAY_HALF_WIDTH), np.abs(along - 32) - (KEYWAY_DEPTH - 32))
     return np.maximum(np.maximum(radius - OUTER, BORE - radius), -keyway).astype(np.float32)
 
 
 def _mat(part: np.random.Generator, pose: _Pose, size: int) -> Field:
     """Dark mat with the soft shadow of the ring, which falls away from the light."""
     x, y = pixel_centres(size)
-    fabric = part.standard_normal((size, size), dtype=np.float32)
-    fabric = cv2.GaussianBlur(fabric, (0, 0), 0.8 * size / FRAME)
+    weave = part.standard_normal((size, size), dtype=np.float32)
+    fabric = cv2.GaussianBlur(weave, (0, 0), 0.8 * size / FRAME)
     mat = 0.13 + 0.012 * smooth_noise(part, size, 3) + 0.018 * fabric
     dx = x - np.float32(pose.x - 7 * np.cos(pose.light))
     dy = y - np.float32(pose.y - 7 * np.sin(pose.light))
@@ -128,17 +125,13 @@ def _turned_face(part: np.random.Generator, pose: _Pose, radius: Field, angle: F
     steps = 1024  # a groove is a sample of this profile of the radius
     grooves = part.standard_normal(steps).astype(np.float32)
     grooves = grooves + 1.5 * cv2.GaussianBlur(grooves[:, None], (1, 0), 0, sigmaY=3.0)[:, 0] * 2
-    feed = np.sin(
-        np.arange(steps, dtype=np.float32) * np.float32(2 * np.pi / 13.5)
-    )  # feed of the cutting tool
+    feed = np.sin(np.arange(steps, dtype=np.float32) * np.float32(2 * np.pi / 13.5))  # feed of the cutting tool
     profile = 0.5 * grooves + 0.9 * feed
-    streaks = cv2.GaussianBlur(
-        part.standard_normal((steps, 96), dtype=np.float32), (0, 0), sigmaX=1.5, sigmaY=1.0
-    )
+    streaks = cv2.GaussianBlur(part.standard_normal((steps, 96), dtype=np.float32), (0, 0), sigmaX=1.5, sigmaY=1.0)
     row = radius * np.float32(steps / 160)
     column = (angle + np.float32(np.pi)) * np.float32(95 / (2 * np.pi))
     marks = cv2.remap(profile[:, None] * 0.22 + 2.2 * streaks, column, row, cv2.INTER_LINEAR)
-    marks *= min(1.0, size / FRAME)  # finer than a pixel, marks average out
+    marks = marks * min(1.0, size / FRAME)  # finer than a pixel, marks average out
 
     face = tone + 0.34 * sectors + (0.018 + 0.03 * sectors) * marks
     face = face + 0.03 * smooth_noise(part, size, 2)
@@ -156,8 +149,8 @@ def _turned_face(part: np.random.Generator, pose: _Pose, radius: Field, angle: F
 
 def _hole_distance(pose: _Pose, hole: float, size: int) -> Field:
     """Distance to the axis of a bolt hole."""
-    x, y = pixel_centres(size)
-    return np.hypot(*(np.float32(axis) for axis in _from_hole(pose, hole, x, y)))
+    dx, dy = _from_hole(pose, hole, *pixel_centres(size))
+    return np.sqrt(dx * dx + dy * dy)
 
 
 def _from_hole(pose: _Pose, hole: float, x: Field, y: Field) -> tuple[Field, Field]:
@@ -173,9 +166,7 @@ def _bore_hole(steel: Field, pose: _Pose, hole: float, size: int) -> Field:
     reach = slice_around(pose.x + HOLE_CIRCLE * np.cos(hole), pose.y + HOLE_CIRCLE * np.sin(hole), 18, size)
     dx, dy = _from_hole(pose, hole, x[reach], y[reach])
     distance = np.hypot(dx, dy)
-    lit = (dx * np.float32(np.cos(pose.light)) + dy * np.float32(np.sin(pose.light))) / np.maximum(
-        distance, 1e-3
-    )
+    lit = (dx * np.float32(np.cos(pose.light)) + dy * np.float32(np.sin(pose.light))) / np.maximum(distance, 1e-3)
     pixel = FRAME / size
     sink = np.clip(0.5 - (distance - COUNTERSINK) / pixel, 0, 1)
     inside = np.clip(0.5 - (distance - HOLE) / pixel, 0, 1)
@@ -198,14 +189,14 @@ def slice_around(x: float, y: float, reach: float, size: int) -> tuple[slice, sl
 
 
 def _on_face(damage: np.random.Generator, pose: _Pose, low: float, high: float) -> tuple[float, float, float]:
-    """A point on the ring between two radii, with its angle."""
-    angle = damage.uniform(0, 2 * np.pi)
+    """A point on the ring between two radii and between two bolt holes, with its angle."""
+    angle = pose.rotation + 2 * np.pi * (damage.integers(HOLES) + damage.uniform(-0.3, 0.3)) / HOLES
     radius = damage.uniform(low, high)
     return pose.x + radius * np.cos(angle), pose.y + radius * np.sin(angle), angle
 
 
 def _scratch(
-    scene: Field, damage: np.random.Generator, pose: _Pose, ring: Field, _mat_colour: Field
+    scene: Field, damage: np.random.Generator, pose: _Pose, metal: Field, _mat_colour: Field
 ) -> tuple[Field, Field]:
     """A curved score: bright metal thrown up on one side of a dark groove, thin at both ends."""
     size = len(scene)
@@ -219,21 +210,18 @@ def _scratch(
     width = damage.uniform(1.6, 2.6)
     side = np.array([-np.sin(heading), np.cos(heading)]) * width * 0.55
     ends = slice(4, -4)
-    groove = np.maximum(0.6 * stroke(path, width * 0.6, size), stroke(path[ends], width, size)) * ring
+    groove = np.maximum(0.6 * stroke(path, width * 0.6, size), stroke(path[ends], width, size)) * metal
     burr = (
-        np.maximum(
-            0.6 * stroke(path + side, width * 0.4, size), stroke((path + side)[ends], width * 0.7, size)
-        )
-        * ring
+        np.maximum(0.6 * stroke(path + side, width * 0.4, size), stroke((path + side)[ends], width * 0.7, size)) * metal
     )
     tone = damage.uniform(0.06, 0.14)
-    scene = mix(scene, np.float32(1.05), (0.9 * burr)[..., None])
-    scene = mix(scene, np.float32(tone), (0.9 * groove)[..., None])
+    scene = mix(scene, np.float32(1.05), (0.8 * burr)[..., None])
+    scene = mix(scene, np.float32(tone), (0.8 * groove)[..., None])
     return scene, np.maximum(groove, burr)
 
 
 def _nick(
-    scene: Field, damage: np.random.Generator, pose: _Pose, ring: Field, mat_colour: Field
+    scene: Field, damage: np.random.Generator, pose: _Pose, metal: Field, mat_colour: Field
 ) -> tuple[Field, Field]:
     """A piece broken out of the outer edge: the mat shows, the break is a bright, uneven facet."""
     size = len(scene)
@@ -247,10 +235,11 @@ def _nick(
         bend = angle + across * (half_width + inset) / OUTER
         inner = np.stack([np.cos(bend), np.sin(bend)], axis=1) * (cut - inset)[:, None]
         outer = np.stack([np.cos(bend), np.sin(bend)], axis=1)[::-1] * (OUTER + 12)
-        return np.concatenate([inner, outer]) + (pose.x, pose.y)
+        return np.concatenate([inner, outer]) + np.array([pose.x, pose.y])
 
-    facet = polygon(outline(damage.uniform(2.5, 4.0)), size) * ring
-    gone = polygon(outline(0.0), size) * ring
+    solid = metal > 0  # not its coverage, which would leave a thin bright line along the old edge
+    facet = polygon(outline(damage.uniform(2.5, 4.0)), size) * solid
+    gone = polygon(outline(0.0), size) * solid
     lit = np.cos(angle - pose.light)
     rough = 0.62 + 0.25 * lit + 0.10 * smooth_noise(damage, size, 40)
     scene = mix(scene, colour(rough.astype(np.float32), _STEEL), facet[..., None])
@@ -259,7 +248,7 @@ def _nick(
 
 
 def _stain(
-    scene: Field, damage: np.random.Generator, pose: _Pose, ring: Field, _mat_colour: Field
+    scene: Field, damage: np.random.Generator, pose: _Pose, metal: Field, _mat_colour: Field
 ) -> tuple[Field, Field]:
     """A dried drop of oil: an irregular brownish veil with a darker rim."""
     size = len(scene)
@@ -268,11 +257,9 @@ def _stain(
     stretch, turn = damage.uniform(1.0, 1.6), damage.uniform(0, np.pi)
     dx, dy = px - np.float32(x), py - np.float32(y)
     c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-    distance = np.sqrt(
-        (c * dx + s * dy) ** 2 / np.float32(stretch) + (c * dy - s * dx) ** 2 * np.float32(stretch)
-    )
+    distance = np.sqrt((c * dx + s * dy) ** 2 / np.float32(stretch) + (c * dy - s * dx) ** 2 * np.float32(stretch))
     edge = distance - np.float32(damage.uniform(11, 19)) + 3.2 * smooth_noise(damage, size, 14)
-    veil = soft_step(1.6, -1.6, edge) * ring
+    veil = soft_step(1.6, -1.6, edge) * metal
     rim = soft_step(4.0, 0.5, np.abs(edge + 2.0))
     strength = np.float32(damage.uniform(0.55, 0.75)) + np.float32(0.25) * rim
     oil = scene * np.array(_OIL, dtype=np.float32) * 0.62

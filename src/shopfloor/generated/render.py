@@ -1,118 +1,93 @@
-"""Rendering: shapes as signed distances, soft light, and the camera.
-
-Scenes are drawn in a frame of 320 x 320 units whatever the image size. A shape is a signed distance (negative inside,
-in units); its coverage of a pixel follows from the distance, which gives antialiased edges without supersampling.
-Brightness is linear in 0..1.
-"""
+"""Renders the generated dataset: categories, trees of files, single images with their masks."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+import hashlib
+from collections.abc import Mapping
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
-"""Array (size, size), float32."""
+from shopfloor.generated import blister_pack, machined_ring
+from shopfloor.generated.drawing import photograph
 
-FRAME = 320.0
-_FINE = 4  # polygons are drawn at four times the resolution and averaged
-
-
-@lru_cache(maxsize=2)
-def pixel_centres(size: int) -> tuple[Field, Field]:
-    """Coordinates x (to the right) and y (down) of the pixel centres in units, each (size, size)."""
-    axis = (np.arange(size, dtype=np.float32) + 0.5) * np.float32(FRAME / size)
-    x, y = np.meshgrid(axis, axis)
-    x.flags.writeable = y.flags.writeable = False
-    return x, y
+_PARTS = {"blister_pack": blister_pack, "machined_ring": machined_ring}
+CATEGORIES = tuple(_PARTS)
+IMAGE_SIZE = 320
 
 
-def coverage(distance: Field) -> Field:
-    """Share of each pixel that a shape covers, 0..1, from its signed distance in units."""
-    pixel = FRAME / len(distance)
-    return np.clip(0.5 - distance / np.float32(pixel), 0, 1)
-
-
-def soft_step(low: float, high: float, value: Field) -> Field:
-    """0 below ``low``, 1 above ``high``, smooth between; ``low > high`` turns it round."""
-    t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def mix(below: Field, above: Field | float, opacity: Field) -> Field:
-    """Lays one layer over another."""
-    return below + opacity * (above - below)
-
-
-def smooth_noise(rng: np.random.Generator, size: int, cells: int) -> Field:
-    """Cloudy noise of standard deviation about 0.6 with ``cells`` bumps along a side."""
-    coarse = rng.standard_normal((cells + 3, cells + 3), dtype=np.float32)
-    return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-
-
-def polygon(points: NDArray[np.floating], size: int) -> Field:
-    """Coverage of a filled polygon.
+def render_category(
+    category: str, seed: int, counts: Mapping[str, int], size: int = IMAGE_SIZE
+) -> dict[str, NDArray[np.uint8]]:
+    """Render one category as a tree like that of MVTec AD.
 
     Args:
-        points: Corners (N, 2), x and y in units.
-        size: Side of the image in pixels.
+        category: One of ``CATEGORIES``.
+        seed: Seed of the whole dataset, at least 0.
+        counts: Number of images ``train_good``, ``test_good`` and ``test_bad``; bad images are dealt out to
+            the defects of the category in turn.
+        size: Side of the images in pixels.
 
     Returns:
-        Coverage 0..1.
+        Arrays by relative path: images (size, size, 3) uint8 RGB under ``train/good/000.png``,
+        ``test/good/000.png`` and ``test/<defect>/000.png``, masks (size, size) uint8 0 or 255 under
+        ``ground_truth/<defect>/000_mask.png``.
+
+    Raises:
+        ValueError: Unknown category.
     """
-    fine = np.zeros((size * _FINE, size * _FINE), dtype=np.uint8)
-    cv2.fillPoly(fine, [_fine_pixels(points, size)], 255)
-    return _average(fine, size)
+    files: dict[str, NDArray[np.uint8]] = {}
+    for split in ("train", "test"):
+        for number in range(counts[f"{split}_good"]):
+            path = f"{split}/good/{number:03d}.png"
+            files[path], _ = render_sample(category, seed, path, "good", size)
+    names = defects(category)
+    for position in range(counts["test_bad"]):
+        number, defect = position // len(names), names[position % len(names)]
+        path = f"test/{defect}/{number:03d}.png"
+        files[path], files[f"ground_truth/{defect}/{number:03d}_mask.png"] = render_sample(
+            category, seed, path, defect, size
+        )
+    return files
 
 
-def stroke(points: NDArray[np.floating], width: float, size: int) -> Field:
-    """Coverage of an open line.
+def render_sample(
+    category: str, seed: int, path: str, defect: str, size: int = IMAGE_SIZE
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Render one image and its mask.
+
+    The part, the light and the camera noise are drawn from other random streams than the defect: the same
+    path with ``defect="good"`` gives the same photograph of the same part before it was damaged.
 
     Args:
-        points: Points along the line (N, 2), x and y in units.
-        width: Width in units.
-        size: Side of the image in pixels.
+        category: One of ``CATEGORIES``.
+        seed: Seed of the dataset.
+        path: Relative path of the image, the only other source of randomness.
+        defect: One of ``defects(category)`` or ``good``.
+        size: Side in pixels.
 
     Returns:
-        Coverage 0..1.
+        Image (size, size, 3) uint8 RGB, and mask (size, size) uint8, 255 where the defect hides more than a
+        twentieth of what the sound part would show.
+
+    Raises:
+        ValueError: Unknown category or defect.
     """
-    fine = np.zeros((size * _FINE, size * _FINE), dtype=np.uint8)
-    thickness = max(1, round(width * size * _FINE / FRAME))
-    cv2.polylines(fine, [_fine_pixels(points, size)], isClosed=False, color=255, thickness=thickness)
-    return _average(fine, size)
+    if defect not in ("good", *defects(category)):
+        raise ValueError(f"unknown defect {defect!r} of {category}; it has {', '.join(defects(category))}")
+    digest = hashlib.sha256(f"{category}/{path}".encode()).digest()
+    part, damage, camera = np.random.default_rng([seed, *digest]).spawn(3)
+    scene, footprint = _PARTS[category].draw(part, damage, defect, size)
+    mask = np.where(footprint > 1 / 20, np.uint8(255), np.uint8(0))
+    return photograph(scene, camera), mask
 
 
-def _fine_pixels(points: NDArray[np.floating], size: int) -> NDArray[np.int32]:
-    return np.round(points * (size * _FINE / FRAME)).astype(np.int32)
+def defects(category: str) -> tuple[str, ...]:
+    """Name the defects of a category, structural ones first.
 
-
-def _average(fine: NDArray[np.uint8], size: int) -> Field:
-    return cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-
-
-def colour(brightness: Field, tint: tuple[float, float, float]) -> Field:
-    """Turns brightness (size, size) into RGB (size, size, 3) by a tint per channel."""
-    return brightness[..., None] * np.array(tint, dtype=np.float32)
-
-
-def photograph(scene: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Takes the picture: exposure, white balance, fall-off towards the corners, sensor noise, 8 bits.
-
-    Args:
-        scene: RGB (size, size, 3), linear in 0..1, may exceed 1 in highlights.
-        rng: Randomness of the camera.
-
-    Returns:
-        Image (size, size, 3), uint8.
+    Raises:
+        ValueError: Unknown category.
     """
-    x, y = pixel_centres(len(scene))
-    exposure = rng.normal(1, 0.02) * rng.normal(1, 0.006, 3).astype(np.float32)
-    radius = ((x - FRAME / 2) ** 2 + (y - FRAME / 2) ** 2) / np.float32(FRAME**2 / 2)
-    light = scene * exposure.astype(np.float32) * (1 - np.float32(0.16) * radius)[..., None]
-    light = np.where(light > 0.85, 0.85 + 0.15 * np.tanh((light - 0.85) / 0.15), light)  # highlights roll off
-    grain = rng.standard_normal(scene.shape[:2], dtype=np.float32)[..., None]
-    noise = grain * np.sqrt(np.float32(0.00002) + np.float32(0.00008) * np.maximum(light, 0))
-    picture = np.clip(light + noise, 0, 1)
-    return np.round(picture * 255).astype(np.uint8)
+    if category not in _PARTS:
+        raise ValueError(f"unknown category {category!r}; generated are {', '.join(CATEGORIES)}")
+    return _PARTS[category].DEFECTS

@@ -104,8 +104,7 @@ def _good_and_bad(scores: ArrayLike, is_bad: ArrayLike) -> tuple[NDArray[np.floa
     broken = np.flatnonzero(~np.isfinite(scores))
     if broken.size:
         raise UndefinedMetric(
-            f"{broken.size} of {scores.size} scores are NaN or infinite, the first is that of image "
-            f"{broken[0]}."
+            f"{broken.size} of {scores.size} scores are NaN or infinite, the first is that of image {broken[0]}."
         )
     if not is_bad.any():
         raise UndefinedMetric(f"There is no bad image among the {scores.size} test images.")

@@ -28,13 +28,13 @@ __all__ = ["DEFAULT_READER", "DatasetError", "available_readers", "find_root", "
 
 
 def available_readers() -> list[str]:
-    """Names the readers of this package."""
+    """Name the readers of this package."""
     modules = (info.name for info in pkgutil.iter_modules(__path__))
     return sorted(name for name in modules if _is_reader(importlib.import_module(f"{__name__}.{name}")))
 
 
 def load_reader(reader: str) -> ModuleType:
-    """Imports one reader.
+    """Import one reader.
 
     Args:
         reader: Name of a module of this package, or the dotted path of the user's own module.
@@ -90,7 +90,7 @@ def read_index(
     category: str,
     options: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """Reads and checks one category.
+    """Read and checks one category.
 
     Args:
         reader: As for ``load_reader``.
@@ -112,9 +112,7 @@ def read_index(
     if not takes_any and (unknown := [name for name in options if name not in accepted]):
         what = f"unknown option {', '.join(unknown)} of reader {reader}"
         where = f"accepted: {', '.join(accepted) or 'none'}"
-        raise DatasetError(
-            Finding("OPTION_INVALID", dataset, category, what, where, "Correct the configuration")
-        )
+        raise DatasetError(Finding("OPTION_INVALID", dataset, category, what, where, "Correct the configuration"))
     index: pd.DataFrame = module.read(find_root(reader, root), dataset, category, **options)
     return index
 
@@ -125,6 +123,4 @@ def _is_reader(module: ModuleType) -> bool:
 
 def _unknown(reader: str, reason: str) -> Finding:
     where = f"available: {', '.join(available_readers())}, or the dotted path of a module"
-    return Finding(
-        "READER_UNKNOWN", "", "", f"reader {reader!r}: {reason}", where, "Correct the configuration"
-    )
+    return Finding("READER_UNKNOWN", "", "", f"reader {reader!r}: {reason}", where, "Correct the configuration")

@@ -120,7 +120,7 @@ class CategoryFiles:
     documented_values: frozenset[int] | None = None
     findings: tuple[Finding, ...] = ()
 
-    def finding(  # noqa: PLR0913 - the parts of a message
+    def finding(
         self,
         code: str,
         what: str,
@@ -138,7 +138,7 @@ class CategoryFiles:
 
 
 def checked_index(files: CategoryFiles) -> pd.DataFrame:
-    """Measures every file of a category, runs all common checks and returns the index table.
+    """Measure every file of a category, runs all common checks and returns the index table.
 
     Args:
         files: The category as listed.
@@ -161,7 +161,7 @@ def checked_index(files: CategoryFiles) -> pd.DataFrame:
 
 
 def report(findings: Iterable[Finding]) -> None:
-    """Logs warnings, code in front, and raises all errors together.
+    """Log warnings, code in front, and raises all errors together.
 
     Raises:
         DatasetError: If there is an error among the findings.
@@ -178,7 +178,7 @@ def report(findings: Iterable[Finding]) -> None:
 
 
 def require_root(dataset: str, root: Path, source: str = "the dataset") -> None:
-    """Refuses a root that is not a readable folder.
+    """Refuse a root that is not a readable folder.
 
     Args:
         dataset: Name of the dataset, may be empty.
@@ -190,35 +190,27 @@ def require_root(dataset: str, root: Path, source: str = "the dataset") -> None:
     """
     action = f"Download {source} and set the path in the configuration"
     if not root.exists():
-        raise DatasetError(
-            Finding("ROOT_MISSING", dataset, "", f"folder {root} does not exist", action=action)
-        )
+        raise DatasetError(Finding("ROOT_MISSING", dataset, "", f"folder {root} does not exist", action=action))
     if not root.is_dir():
         raise DatasetError(Finding("ROOT_MISSING", dataset, "", f"{root} is not a folder", action=action))
     if not os.access(root, os.R_OK | os.X_OK):
         raise DatasetError(
-            Finding(
-                "ROOT_MISSING", dataset, "", f"folder {root} is not readable", action="Change its permissions"
-            )
+            Finding("ROOT_MISSING", dataset, "", f"folder {root} is not readable", action="Change its permissions")
         )
 
 
 def layout_unknown(dataset: str, root: Path, expected: str, right: Path | None = None) -> Finding:
     """The root exists but holds something else; ``right`` is the folder that would fit, if there is one."""
-    listed = sorted(
-        (entry.name for entry in root.iterdir() if not entry.name.startswith(".")), key=byte_order
-    )
+    listed = sorted((entry.name for entry in root.iterdir() if not entry.name.startswith(".")), key=byte_order)
     found = ", ".join(listed[:SHOWN_PATHS]) + (", ..." if len(listed) > SHOWN_PATHS else "")
     what = f"{root} does not look like {dataset or 'a dataset of this layout'}"
     where = f"expected {expected}; found {found or 'an empty folder'}"
-    action = (
-        f"{right} looks right: use that path" if right else "Set the root to the folder that has this layout"
-    )
+    action = f"{right} looks right: use that path" if right else "Set the root to the folder that has this layout"
     return Finding("LAYOUT_UNKNOWN", dataset, "", what, where, action)
 
 
 def require_category(dataset: str, category: str, available: Sequence[str]) -> None:
-    """Refuses a category that the root does not hold.
+    """Refuse a category that the root does not hold.
 
     Raises:
         DatasetError: ``CATEGORY_MISSING``.
@@ -229,9 +221,7 @@ def require_category(dataset: str, category: str, available: Sequence[str]) -> N
         raise DatasetError(Finding("CATEGORY_MISSING", dataset, "", what, where, "Correct the configuration"))
 
 
-def missing_folders(
-    dataset: str, category: str, root: Path, folders: Iterable[str], needed_by: str
-) -> list[Finding]:
+def missing_folders(dataset: str, category: str, root: Path, folders: Iterable[str], needed_by: str) -> list[Finding]:
     """``FOLDER_MISSING`` for every required folder (relative to the root) that does not exist."""
     return [
         Finding(
@@ -247,9 +237,7 @@ def missing_folders(
     ]
 
 
-def missing_files(
-    dataset: str, category: str, root: Path, named: Mapping[str, int], source: str
-) -> list[Finding]:
+def missing_files(dataset: str, category: str, root: Path, named: Mapping[str, int], source: str) -> list[Finding]:
     """``FILE_MISSING`` for the files that a split file names.
 
     Args:
@@ -288,14 +276,10 @@ def ignored_files(dataset: str, category: str, ignored: Sequence[str]) -> list[F
     if not ignored:
         return []
     what = f"{len(ignored)} files or folders have no place in the layout and stay unused"
-    return [
-        Finding(
-            "FILE_IGNORED", dataset, category, what, f"first: {ignored[0]}", "", tuple(ignored), "warning"
-        )
-    ]
+    return [Finding("FILE_IGNORED", dataset, category, what, f"first: {ignored[0]}", "", tuple(ignored), "warning")]
 
 
-def split_file_invalid(  # noqa: PLR0913 - the parts of a message
+def split_file_invalid(
     dataset: str, category: str, source: str, problems: Sequence[tuple[int, str]], expected: str
 ) -> list[Finding]:
     """``SPLITFILE_INVALID``: one finding for all bad lines.
@@ -324,7 +308,7 @@ def split_file_invalid(  # noqa: PLR0913 - the parts of a message
 
 
 def usable_names(files: CategoryFiles) -> tuple[list[Sample], list[Finding]]:
-    """Sets samples aside whose paths the index table cannot hold: ``;``, control or undecodable characters.
+    """Set samples aside whose paths the index table cannot hold: ``;``, control or undecodable characters.
 
     Returns:
         The usable samples, and ``NAME_INVALID`` for the others.
@@ -345,9 +329,7 @@ def _fits_table(path: str) -> bool:
     return SEPARATOR not in path and not any(unicodedata.category(c) in ("Cc", "Cs") for c in path)
 
 
-def name_collision(
-    files: CategoryFiles, index: pd.DataFrame, _facts: Mapping[str, FileFacts]
-) -> list[Finding]:
+def name_collision(files: CategoryFiles, index: pd.DataFrame, _facts: Mapping[str, FileFacts]) -> list[Finding]:
     """Paths that differ in case or extension only, and masks that fit several images."""
     findings = []
     by_stem = defaultdict(list)
@@ -357,14 +339,10 @@ def name_collision(
         what = f"{len(colliding)} groups of images differ only in case or extension, so masks are ambiguous"
         paths = [path for names in colliding for path in names]
         where = f"first: {' and '.join(colliding[0])}"
-        findings.append(
-            files.finding("NAME_COLLISION", what, paths, where=where, action="Keep one file of each")
-        )
+        findings.append(files.finding("NAME_COLLISION", what, paths, where=where, action="Keep one file of each"))
     if files.ambiguous_masks:
         what = f"{len(files.ambiguous_masks)} masks fit several images, or several masks one image"
-        findings.append(
-            files.finding("NAME_COLLISION", what, files.ambiguous_masks, action="Rename the masks")
-        )
+        findings.append(files.finding("NAME_COLLISION", what, files.ambiguous_masks, action="Rename the masks"))
     return findings
 
 
@@ -381,11 +359,7 @@ def split_empty(files: CategoryFiles, index: pd.DataFrame, _facts: Mapping[str, 
             continue
         extensions = ", ".join(extension.lstrip(".") for extension in IMAGE_EXTENSIONS)
         others = [
-            p
-            for f in files.findings
-            if f.code == "FILE_IGNORED"
-            for p in f.paths
-            if folder and p.startswith(folder)
+            p for f in files.findings if f.code == "FILE_IGNORED" for p in f.paths if folder and p.startswith(folder)
         ]
         where = f"{folder or 'no row'}; accepted extensions {extensions}; {len(others)} others were ignored"
         action = "Add images or correct the split"
@@ -407,16 +381,12 @@ def bad_in_train(files: CategoryFiles, index: pd.DataFrame) -> list[Finding]:
 # --- on the pixels of images
 
 
-def image_unreadable(
-    files: CategoryFiles, index: pd.DataFrame, facts: Mapping[str, FileFacts]
-) -> list[Finding]:
+def image_unreadable(files: CategoryFiles, index: pd.DataFrame, facts: Mapping[str, FileFacts]) -> list[Finding]:
     """Images that are empty, truncated or damaged."""
     return _unreadable(files, "IMAGE_UNREADABLE", "images", index["image"].tolist(), facts)
 
 
-def mask_unreadable(
-    files: CategoryFiles, index: pd.DataFrame, facts: Mapping[str, FileFacts]
-) -> list[Finding]:
+def mask_unreadable(files: CategoryFiles, index: pd.DataFrame, facts: Mapping[str, FileFacts]) -> list[Finding]:
     """Masks that are empty files, truncated or damaged."""
     masks = [mask for _, mask in _pairs(index)]
     return _unreadable(files, "MASK_UNREADABLE", "masks", masks, facts)
@@ -436,10 +406,8 @@ def _unreadable(
 def image_mode(files: CategoryFiles, index: pd.DataFrame, facts: Mapping[str, FileFacts]) -> list[Finding]:
     """More than 8 bits is an error; palette, alpha and orientation tags are worth a warning."""
     decoded = [image for image in index["image"] if not facts[image].problem]
-    deep = [image for image in decoded if facts[image].bits > 8]  # noqa: PLR2004
-    unusual = [
-        image for image in decoded if image not in set(deep) and facts[image].mode not in _GREY_OR_COLOUR
-    ]
+    deep = [image for image in decoded if facts[image].bits > 8]
+    unusual = [image for image in decoded if image not in set(deep) and facts[image].mode not in _GREY_OR_COLOUR]
     turned = [image for image in decoded if facts[image].oriented]
     findings = []
     if deep:
@@ -451,9 +419,7 @@ def image_mode(files: CategoryFiles, index: pd.DataFrame, facts: Mapping[str, Fi
         what = f"{len(unusual)} images have a palette or an alpha channel, which is resolved or dropped"
         findings.append(files.finding("IMAGE_MODE", what, unusual, level="warning"))
     if turned:
-        what = (
-            f"{len(turned)} images carry an orientation tag, which is not applied: pixels are used as stored"
-        )
+        what = f"{len(turned)} images carry an orientation tag, which is not applied: pixels are used as stored"
         findings.append(files.finding("IMAGE_ORIENTATION", what, turned, level="warning"))
     return findings
 
@@ -492,9 +458,7 @@ def mask_missing(files: CategoryFiles, index: pd.DataFrame, _facts: Mapping[str,
     what = f"{len(missing)} of {len(bad)} bad test images have no mask"
     expected = f"; expected {files.expected_mask(missing[0])}" if files.expected_mask else ""
     action = "Unpack the archive again, complete the masks, or remove all of them to go without pixel labels"
-    return [
-        files.finding("MASK_MISSING", what, missing, where=f"first: {missing[0]}{expected}", action=action)
-    ]
+    return [files.finding("MASK_MISSING", what, missing, where=f"first: {missing[0]}{expected}", action=action)]
 
 
 def mask_orphan(files: CategoryFiles, _index: pd.DataFrame, _facts: Mapping[str, FileFacts]) -> list[Finding]:
@@ -556,9 +520,7 @@ def mask_values(files: CategoryFiles, index: pd.DataFrame, facts: Mapping[str, F
     findings = []
     if lossy := [mask for mask in masks if facts[mask].format in ("JPEG", "MPO")]:
         what = f"{len(lossy)} masks are JPEG files: grey left by the compression counts as defect"
-        findings.append(
-            files.finding("MASK_VALUES", what, lossy, level="warning", action="Store masks as PNG")
-        )
+        findings.append(files.finding("MASK_VALUES", what, lossy, level="warning", action="Store masks as PNG"))
     if files.documented_values is not None:
         allowed = files.documented_values | {0}
         if other := [mask for mask in masks if not allowed.issuperset(facts[mask].values)]:
@@ -589,9 +551,7 @@ def _pairs(index: pd.DataFrame) -> list[tuple[str, str]]:
 
 def duplicates(files: CategoryFiles, index: pd.DataFrame, _facts: Mapping[str, FileFacts]) -> list[Finding]:
     """Identical images in train and test, under both labels, or twice in one place."""
-    repeated = index[
-        (index["sha256"] != "") & index.duplicated("sha256", keep=False) & (index["file_size"] > 0)
-    ]
+    repeated = index[(index["sha256"] != "") & index.duplicated("sha256", keep=False) & (index["file_size"] > 0)]
     groups = [group for _, group in repeated.groupby("sha256", sort=False)]
     across = [group for group in groups if "test" in set(group["split"]) and set(group["split"]) != {"test"}]
     labels = [group for group in groups if group["label"].nunique() > 1]
@@ -603,9 +563,7 @@ def duplicates(files: CategoryFiles, index: pd.DataFrame, _facts: Mapping[str, F
         what = f"{len(across)} files are identical in train and test"
         action = "Test results would be invalid: remove one of each"
         findings.append(
-            files.finding(
-                "DUPLICATE_TRAIN_TEST", what, test, where=f"first: {train} = {test[0]}", action=action
-            )
+            files.finding("DUPLICATE_TRAIN_TEST", what, test, where=f"first: {train} = {test[0]}", action=action)
         )
     if labels:
         what = f"{len(labels)} files are both good and bad"

@@ -47,7 +47,7 @@ class _Cell:
 
 
 def default_root() -> Path:
-    """Finds the data folder of the installed package without importing it.
+    """Find the data folder of the installed package without importing it.
 
     Raises:
         DatasetError: ``PACKAGE_MISSING``.
@@ -61,7 +61,7 @@ def default_root() -> Path:
 
 
 def categories(root: Path) -> list[str]:
-    """Names the types of cells in ``labels.csv``: mono and poly.
+    """Name the types of cells in ``labels.csv``: mono and poly.
 
     Raises:
         DatasetError: ``ROOT_MISSING``, ``LAYOUT_UNKNOWN``, ``SPLITFILE_INVALID``.
@@ -69,7 +69,7 @@ def categories(root: Path) -> list[str]:
     return sorted({cell.type for cell in _cells("", root)})
 
 
-def read(  # noqa: PLR0913 - options of the configuration
+def read(
     root: Path,
     dataset: str,
     category: str,
@@ -79,7 +79,7 @@ def read(  # noqa: PLR0913 - options of the configuration
     test_good: int = 100,
     test_bad: int | None = None,
 ) -> pd.DataFrame:
-    """Draws a split, decodes and checks its images.
+    """Draw a split, decodes and checks its images.
 
     A smaller limit gives a subset of what a larger one gives: test images are drawn from the front of one
     seeded permutation of the byte-sorted good images, training images from its back, bad images from the
@@ -170,7 +170,7 @@ def _cells(dataset: str, root: Path) -> list[_Cell]:
 def _cell(root: Path, number: int, line: str) -> _Cell:
     """One row; raises ValueError with the reason."""
     parts = line.split()
-    if len(parts) != 3:  # noqa: PLR2004
+    if len(parts) != 3:
         raise ValueError(f"{len(parts)} values instead of 3")
     image, probability, kind = parts
     if kind not in ("mono", "poly"):
@@ -195,7 +195,7 @@ def _shuffled(good: list[str], bad: list[str], split_seed: int) -> tuple[list[st
 
 
 def _require_enough(dataset: str, category: str, label: str, wanted: dict[str, int], available: int) -> None:
-    """Refuses limits below one or beyond what exists.
+    """Refuse limits below one or beyond what exists.
 
     Raises:
         DatasetError: ``OPTION_INVALID``.
@@ -204,6 +204,4 @@ def _require_enough(dataset: str, category: str, label: str, wanted: dict[str, i
     if min(wanted.values()) >= 1 and sum(wanted.values()) <= available:
         return
     what = f"{options}: {available} {label} images exist, and each limit must be at least 1"
-    raise DatasetError(
-        Finding("OPTION_INVALID", dataset, category, what, action="Change the dataset's options")
-    )
+    raise DatasetError(Finding("OPTION_INVALID", dataset, category, what, action="Change the dataset's options"))

@@ -56,7 +56,7 @@ _SOURCE = "the dataset"
 
 
 def categories(root: Path, *, manifest: str | None = None) -> list[str]:
-    """Names the categories of a folder, without opening an image.
+    """Name the categories of a folder, without opening an image.
 
     Args:
         root: Dataset root.
@@ -72,7 +72,7 @@ def categories(root: Path, *, manifest: str | None = None) -> list[str]:
 
 
 def read(root: Path, dataset: str, category: str, *, manifest: str | None = None) -> pd.DataFrame:
-    """Lists, decodes and checks one category.
+    """List, decodes and checks one category.
 
     Args:
         root: Dataset root.
@@ -202,9 +202,7 @@ def _manifest(dataset: str, root: Path, manifest: str | None) -> Path | None:
     except ValueError as error:
         raise DatasetError(*split_file_invalid(dataset, "", manifest, [(1, str(error))], _COLUMNS)) from error
     if not path.is_file():
-        raise DatasetError(
-            *split_file_invalid(dataset, "", manifest, [(1, "the file does not exist")], _COLUMNS)
-        )
+        raise DatasetError(*split_file_invalid(dataset, "", manifest, [(1, "the file does not exist")], _COLUMNS))
     return path
 
 

@@ -74,12 +74,12 @@ def byte_order(path: str) -> bytes:
 
 
 def join_paths(paths: Iterable[str]) -> str:
-    """Joins paths for the column ``masks``."""
+    """Join paths for the column ``masks``."""
     return SEPARATOR.join(paths)
 
 
 def split_paths(cell: str) -> list[str]:
-    """Splits a cell of the column ``masks`` (or of one of the ``mask_...`` columns) into its parts."""
+    """Split a cell of the column ``masks`` (or of one of the ``mask_...`` columns) into its parts."""
     return cell.split(SEPARATOR) if cell else []
 
 
@@ -90,7 +90,7 @@ def build_index(
     has_pixel_labels: bool,
     facts: Mapping[str, FileFacts],
 ) -> pd.DataFrame:
-    """Builds the index table of one category.
+    """Build the index table of one category.
 
     Args:
         dataset: Name of the dataset.
@@ -132,7 +132,7 @@ def build_index(
 
 
 def changed_files(index: pd.DataFrame, root: Path) -> list[str]:
-    """Names the images and masks that are no longer what the index was made from.
+    """Name the images and masks that are no longer what the index was made from.
 
     Size and modification time are compared. Only where the size is the same and the time is not, as after a
     copy of the folder, the content is read and its SHA-256 decides. Files added since are not seen: they are

@@ -36,7 +36,7 @@ def is_image(name: str) -> bool:
 
 
 def list_folder(folder: Path) -> Folder:
-    """Lists a folder without opening its files; a missing folder is an empty one.
+    """List a folder without opening its files; a missing folder is an empty one.
 
     Args:
         folder: The folder, not followed into its subfolders.
@@ -63,7 +63,7 @@ def list_folder(folder: Path) -> Folder:
 
 
 def images_below(root: Path, folder: Path) -> Iterator[str]:
-    """Yields every image below a folder, at any depth, as a path relative to the root."""
+    """Yield every image below a folder, at any depth, as a path relative to the root."""
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not is_passed_over(name))
         for name in names:
@@ -95,7 +95,7 @@ class Pairing:
 def pair_masks(
     images: Sequence[str], masks: Iterable[str], mask_stems: dict[str, Sequence[tuple[str, str]]]
 ) -> Pairing:
-    """Pairs images with masks by exact names, never by position.
+    """Pair images with masks by exact names, never by position.
 
     Args:
         images: Paths of the images.

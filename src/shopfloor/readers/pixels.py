@@ -11,11 +11,13 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 EIGHT_BITS = 8
@@ -32,7 +34,7 @@ class ImageError(ValueError):
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """Reads an image as RGB.
+    """Read an image as RGB.
 
     Grey is repeated, alpha is dropped, a palette is resolved; of a file with several frames the first is
     taken.
@@ -52,16 +54,14 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         image = decode(data)
         bits = bits_per_channel(image, data)
         if bits > EIGHT_BITS:
-            raise ImageError(
-                f"{bits} bits per channel; convert it to 8 bits, the scaling is a choice of yours"
-            )
+            raise ImageError(f"{bits} bits per channel; convert it to 8 bits, the scaling is a choice of yours")
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     return np.asarray(image.convert("RGB"))
 
 
 def read_mask(paths: Sequence[str | Path], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Reads the masks of one image as their union; any value above 0 is a defect.
+    """Read the masks of one image as their union; any value above 0 is a defect.
 
     Args:
         paths: Mask files; none gives an all-zero mask.
@@ -113,7 +113,7 @@ def mask_values(mask: Image.Image, data: bytes) -> NDArray[Any]:
 
 
 def decode(data: bytes) -> Image.Image:
-    """Decodes a file completely, so that damage anywhere in it is found.
+    """Decode a file completely, so that damage anywhere in it is found.
 
     Args:
         data: Content of the file.
@@ -129,16 +129,12 @@ def decode(data: bytes) -> Image.Image:
         raise ImageError("the file is empty")
     try:
         if data.startswith(b"\x89PNG"):
-            Image.open(
-                io.BytesIO(data), formats=("PNG",)
-            ).verify()  # checksums, which loading alone leaves unread
+            Image.open(io.BytesIO(data), formats=("PNG",)).verify()  # checksums, which loading alone leaves unread
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         image.load()
     except Image.UnidentifiedImageError as error:
         raise ImageError(f"not an image in one of the formats {', '.join(FORMATS)}") from error
-    except (
-        Exception
-    ) as error:  # decoders meet hostile bytes: struct.error, SyntaxError, EOFError, MemoryError, ...
+    except Exception as error:  # decoders meet hostile bytes: struct.error, SyntaxError, EOFError, MemoryError, ...
         raise ImageError(str(error) or type(error).__name__) from error
     return image
 
@@ -173,7 +169,7 @@ def asks_for_turn(image: Image.Image) -> bool:
 
 
 def resize_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resizes to a square with antialiased bilinear interpolation, aspect ratio not kept (protocol 2.1).
+    """Resize to a square with antialiased bilinear interpolation, aspect ratio not kept (protocol 2.1).
 
     Pillow's filter grows with the reduction, as torchvision's does with ``antialias=True``.
 
@@ -189,8 +185,8 @@ def resize_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
-def resize_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resizes to a square with nearest neighbour, aspect ratio not kept (protocol 2.1).
+def resize_mask(mask: NDArray[Scalar], size: int) -> NDArray[Scalar]:
+    """Resize to a square with nearest neighbour, aspect ratio not kept (protocol 2.1).
 
     Row ``i`` of the result is row ``floor(i * H / size)`` of the mask, columns alike: the convention of
     torchvision's ``InterpolationMode.NEAREST`` for tensors and of OpenCV's ``INTER_NEAREST``. Pillow and
@@ -198,11 +194,11 @@ def resize_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     half a reduced pixel.
 
     Args:
-        mask: Array (H, W), uint8.
+        mask: Array (H, W), a mask or numbered regions.
         size: Side of the result in pixels.
 
     Returns:
-        Array (size, size), uint8.
+        Array (size, size) of the same type.
     """
     height, width = mask.shape
     rows = np.arange(size) * height // size

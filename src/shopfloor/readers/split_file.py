@@ -39,7 +39,7 @@ class Row:
 
 
 def read_rows(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[Row]:
-    """Reads a CSV (UTF-8, header required, separated by commas).
+    """Read a CSV (UTF-8, header required, separated by commas).
 
     Args:
         path: The file.
@@ -81,7 +81,7 @@ def _rows(reader: _csv.Reader, required: tuple[str, ...], optional: tuple[str, .
 
 
 def path_inside(root: Path, folder: Path, value: str) -> str:
-    """Resolves a path from a split file.
+    """Resolve a path from a split file.
 
     Args:
         root: Dataset root, which the path must not leave.

@@ -10,6 +10,7 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from PIL import Image
 
     from shopfloor.catalog.image_stack import ImagePart
@@ -19,9 +20,13 @@ HIGHEST_GOOD = "good, highest score"
 HIGHEST_BAD = "bad, highest score"
 
 _TILE_INCHES = 1.72
-_CAPTION_INCHES = 0.36
+_GAP_INCHES = 0.04
+_MARGIN_INCHES = 0.1
+_CAPTION_INCHES = 0.55
+_SCALE_INCHES = 0.55
 _DPI = 100
-_LONGEST_PATH = 52
+_CHARACTERS_PER_INCH = 14.5
+_TEXT_COLOUR = "#1f2933"
 _MAP_COLOURS = "inferno"
 
 
@@ -100,49 +105,62 @@ def _draw(
     from PIL import Image
 
     columns = 1 + (maps is not None) + (masks is not None)
-    row_inches = _TILE_INCHES + _CAPTION_INCHES
-    foot_inches = 0.55 if maps else 0.1
-    # Captions need the width of three tiles even where one is shown.
-    size = (3 * _TILE_INCHES + 0.2, max(len(picked), 1) * row_inches + foot_inches)
-    figure = Figure(figsize=size, dpi=_DPI, facecolor="white")
+    row_inches = _CAPTION_INCHES + _TILE_INCHES
+    width = 2 * _MARGIN_INCHES + max(columns, 2) * _TILE_INCHES  # a caption needs the width of two tiles
+    height = max(len(picked), 1) * row_inches + (_SCALE_INCHES if maps else _MARGIN_INCHES)
+    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
     canvas = FigureCanvasAgg(figure)
-    if picked.empty:
-        figure.text(0.5, 0.5, "no finite score, no example", ha="center", fontsize=8)
     limits = _finite_range(maps) if maps else (0.0, 1.0)
     for row, line in enumerate(picked.to_dict("records")):
-        top = 1 - row * row_inches / size[1]
-        _write_caption(figure, top, size[1], line, vanished=masks is not None and not masks[row].any())
-        bottom = top - (row_inches - 0.04) / size[1]
-        width, height = (_TILE_INCHES - 0.04) / size[0], (_TILE_INCHES - 0.04) / size[1]
-        tiles = [
-            figure.add_axes((0.1 / size[0] + column * _TILE_INCHES / size[0], bottom, width, height))
-            for column in range(columns)
-        ]
+        top = height - row * row_inches
+        _write_caption(figure, top, line)
+        tiles = [_add_tile(figure, column, top - row_inches) for column in range(columns)]
         for tile in tiles:
-            tile.set_axis_off()
             tile.imshow(images[row])
         if maps is not None:
             _lay_over(tiles[1], images[row], maps[row], limits)
         if masks is not None:
-            _outline(tiles[-1], masks[row])
-    if maps and len(picked):
-        _write_scale(figure, limits, size)
+            _outline(tiles[-1], masks[row], is_bad=line["label"] == "bad")
+    if picked.empty:
+        _write(figure, _MARGIN_INCHES, height - _MARGIN_INCHES, "No image has a finite score.")
+    elif maps:
+        _write_scale(figure, limits)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
-def _write_caption(figure: Any, top: float, inches: float, line: Mapping[Any, Any], vanished: bool) -> None:
-    kind = line["kind"] + (f" ({line['defect_type']})" if line["label"] == "bad" and line["defect_type"] else "")
-    note = "; its mask vanished in the resize" if vanished and line["label"] == "bad" else ""
-    first = f"{_shorten(kind, _LONGEST_PATH)}: {line['pred_score']:.4g}"
-    # Names may hold a dollar sign, which is no formula.
-    style = {"ha": "left", "va": "top", "parse_math": False, "color": "#1f2933"}
-    left = 0.1 / figure.get_figwidth()
-    figure.text(left, top - 0.05 / inches, first, fontsize=7.5, fontweight="bold", **style)
+def _add_tile(figure: Figure, column: int, bottom: float) -> Axes:
+    """An empty square in its column; inches from the lower left corner of the figure."""
+    width, height = figure.get_size_inches()
+    left, side = _MARGIN_INCHES + column * _TILE_INCHES, _TILE_INCHES - _GAP_INCHES
+    tile = figure.add_axes((left / width, bottom / height, side / width, side / height))
+    tile.set_axis_off()
+    return tile
+
+
+def _write_caption(figure: Figure, top: float, line: Mapping[Any, Any]) -> None:
+    """Three lines: kind, defect type and raw score; path; remark."""
+    defect = f", {line['defect_type']}" if line["label"] == "bad" and line["defect_type"] else ""
+    texts = (f"{line['kind']}{defect}: {line['pred_score']:.4g}", line["image"], line["remark"])
+    for place, text in enumerate(texts):
+        _write(figure, _MARGIN_INCHES, top - 0.06 - 0.155 * place, text, "bold" if place == 0 else "normal")
+
+
+def _write(figure: Figure, left: float, top: float, text: str, weight: str = "normal") -> None:
+    """One line of text; the end is kept of one that is too long, because there paths differ."""
+    width, height = figure.get_size_inches()
+    longest = int((width - left) * _CHARACTERS_PER_INCH * (0.88 if weight == "bold" else 1))
+    text = text if len(text) <= longest else "…" + text[1 - longest :]
     figure.text(
-        1 - left, top - 0.06 / inches, _shorten(line["image"], _LONGEST_PATH), fontsize=6.5, **{**style, "ha": "right"}
+        left / width,
+        top / height,
+        text,
+        fontsize=8,
+        fontweight=weight,
+        color=_TEXT_COLOUR,
+        va="top",
+        parse_math=False,  # a dollar sign in a name is no formula
     )
-    figure.text(left, top - 0.2 / inches, line["remark"] + note, fontsize=6.5, **style)
 
 
 def _lay_over(tile: Axes, image: np.ndarray, anomaly_map: np.ndarray, limits: tuple[float, float]) -> None:
@@ -161,29 +179,29 @@ def _lay_over(tile: Axes, image: np.ndarray, anomaly_map: np.ndarray, limits: tu
     )
 
 
-def _outline(tile: Axes, mask: np.ndarray) -> None:
+def _outline(tile: Axes, mask: np.ndarray, is_bad: bool) -> None:
     """Light line on a dark one, to be seen on any image."""
     if mask.any():
         inside = np.pad(mask > 0, 1).astype(float)  # so that a defect at the border has a closed outline
-        places = [np.arange(-1, side + 1) for side in mask.shape]
+        rows, columns = (np.arange(-1, side + 1) for side in mask.shape)
         for colour, width in (("black", 2.2), ("#F0E442", 1.0)):
-            tile.contour(places[1], places[0], inside, levels=[0.5], colors=colour, linewidths=width)
+            tile.contour(columns, rows, inside, levels=[0.5], colors=colour, linewidths=width)
+    elif is_bad:
+        # Small defects disappear when the mask is made smaller (protocol 2.1).
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+        tile.text(0.5, 0.03, "no defect pixel left", transform=tile.transAxes, fontsize=8, ha="center", bbox=box)
 
 
-def _write_scale(figure: Any, limits: tuple[float, float], size: tuple[float, float]) -> None:
-    low, high = limits
-    bar = figure.add_axes((0.1 / size[0], 0.3 / size[1], (3 * _TILE_INCHES - 0.04) / size[0], 0.1 / size[1]))
+def _write_scale(figure: Figure, limits: tuple[float, float]) -> None:
+    """Colour bar under the tiles and the range that it stands for."""
+    width, height = figure.get_size_inches()
+    bar = figure.add_axes((_MARGIN_INCHES / width, 0.35 / height, 1 - 2 * _MARGIN_INCHES / width, 0.1 / height))
     bar.imshow(np.linspace(0, 1, 256)[None], cmap=_MAP_COLOURS, aspect="auto")
     bar.set_axis_off()
-    text = f"anomaly map, raw values from {low:.4g} (dark) to {high:.4g} (bright), the same in all rows"
-    figure.text(0.1 / size[0], 0.22 / size[1], text, fontsize=6.5, ha="left", va="top", color="#1f2933")
+    low, high = limits
+    _write(figure, _MARGIN_INCHES, 0.27, f"all anomaly maps: {low:.4g} (dark) to {high:.4g} (bright)")
 
 
 def _finite_range(maps: list[np.ndarray]) -> tuple[float, float]:
     values = np.concatenate([anomaly_map[np.isfinite(anomaly_map)] for anomaly_map in maps])
     return (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
-
-
-def _shorten(text: str, length: int) -> str:
-    """Keep the end, where paths differ."""
-    return text if len(text) <= length else "…" + text[1 - length :]

@@ -148,7 +148,8 @@ def metric_by_category(metrics: pd.DataFrame, metric: str, image_size: int, cond
             legendrank=position,
         )
     # A new line under the dataset keeps the labels narrow on a phone.
-    names = [f"{_safe(line.category)}<br><i>{_safe(line.dataset)}</i>" for line in places.itertuples()]
+    pairs = zip(places["dataset"], places["category"], strict=True)
+    names = [f"{_safe(category)}<br><i>{_safe(dataset)}</i>" for dataset, category in pairs]
     bottom = len(places) - 0.5
     figure.update_yaxes(tickvals=list(range(len(places))), ticktext=names, range=[bottom, -0.5], showgrid=False)
     for boundary in range(1, len(places)):
@@ -182,7 +183,8 @@ def noise_figure(metrics: pd.DataFrame, metric: str) -> Figure:
         vertical_spacing=0.16 / len(panels),
         subplot_titles=_safe_all(panels),
     )
-    figure.update_layout(_layout(height=110 + 240 * len(panels)))
+    figure.update_layout(_layout(height=130 + 240 * len(panels)))
+    figure.update_layout(legend_y=1 + 0.12 / len(panels))  # above the title of the first panel
     figure.update_xaxes(_axis(""), tickvals=[noise_percent(level) for level in levels])
     figure.update_yaxes(_axis(f"{METRICS[metric]}, %"))
     figure.update_xaxes(title_text="mislabelled training images, %", row=len(panels), col=1)
@@ -251,7 +253,7 @@ def cost_figure(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> Figure
             marker={"color": style["color"], "symbol": style["symbol"], "size": 10, "opacity": 0.85},
             name=_safe(detector),
             customdata=[
-                _safe(f"{line.dataset} / {line.category}") + f", {line.image_size} px, {_safe(f'{line.condition}')}"
+                _safe(f"{line.dataset} / {line.category}") + _safe(f", {line.image_size} px, {line.condition}")
                 for line in lines.itertuples()
             ],
             hovertemplate=f"%{{customdata}}<br>{_safe(detector)}: %{{x:.3g}}, %{{y:.1f}} %<extra></extra>",

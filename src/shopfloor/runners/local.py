@@ -12,13 +12,12 @@ Two things differ from Kedro's SequentialRunner:
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
-from kedro.io import CatalogProtocol, DataCatalog, MemoryDataset
+from kedro.io import CatalogProtocol, DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro.runner import SequentialRunner
@@ -100,9 +99,9 @@ class LocalRunner(SequentialRunner):
                 Task(node, inputs, is_async=False, hook_manager=hook_manager, run_id=run_id).execute()
             except Exception as error:
                 reason = _reason(error)
-                logger.error("%s failed: %s", node.name, reason)
-                if not isinstance(error, click.ClickException):  # our own errors say all there is to say
-                    logger.debug("".join(traceback.format_exception(error)))
+                # The project's own errors and those of datasets say all there is to say.
+                expected = isinstance(error, click.ClickException | DatasetError)
+                logger.error("%s failed: %s", node.name, reason, exc_info=None if expected else error)
                 lost.update(dict.fromkeys(node.outputs, MissingResult("failed", reason)))
                 failures.setdefault(reason, node.name)
                 failed += 1
@@ -125,8 +124,10 @@ def _never_made(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, Missi
     }
 
 
-def _reason(error: Exception) -> str:
-    """The error's text, without the wrapping that Kedro puts around errors of datasets."""
+def _reason(error: BaseException) -> str:
+    """The error's text, without what Kedro puts around an error that a dataset raised while it loaded or saved."""
+    if isinstance(error, DatasetError):
+        return _reason(error.__cause__) if error.__cause__ else str(error)
     if isinstance(error, click.ClickException):
         return error.message
     return f"{type(error).__name__}: {error}"

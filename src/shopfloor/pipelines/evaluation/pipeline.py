@@ -6,26 +6,40 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.grid import Cell
+from shopfloor.grid import Cell, each_once
+from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.evaluation import nodes
-from shopfloor.pipelines.stage import bind, stage_pipeline
+
+STAGE = "evaluation"
 
 
 def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
-    """One prediction per fit and test part, one measurement per test set, one picture of examples."""
-    return stage_pipeline("evaluation", [node for cell in cells for node in _nodes(cell)])
+    """One prediction and one picture of examples per fit and test part, one measurement per test set."""
+    cells = list(cells)
+    predictions = each_once(cells, "predict_name")
+    return Pipeline(
+        [
+            *map(_predict, predictions),
+            *map(_measure, each_once(cells, "measure_name")),
+            *map(_examples, predictions),
+        ]
+    )
 
 
-def _nodes(cell: Cell) -> list[Node]:
+def _predict(cell: Cell) -> Node:
     # Big files first: a run that is killed between two saves leaves the small one missing, and the node runs again.
-    predict = Node(
+    return Node(
         func=nodes.predict_maps if cell.gives_maps else nodes.predict_scores,
-        inputs=[cell.checkpoint, cell.test_images, f"params:detectors.{cell.detector}"],
+        inputs=[cell.checkpoint, cell.test_images, cell.detector_params],
         outputs=[*([cell.maps] if cell.gives_maps else []), cell.scores, cell.predict_record],
         name=cell.predict_name,
+        namespace=STAGE,
         tags=[*cell.tags, "gpu"],
     )
-    measure = Node(
+
+
+def _measure(cell: Cell) -> Node:
+    return Node(
         func=bind(nodes.measure, coordinates=cell.coordinates),
         inputs={
             "scores": cell.scores,
@@ -34,13 +48,17 @@ def _nodes(cell: Cell) -> list[Node]:
         },
         outputs=cell.metrics,
         name=f"{cell.measure_name}.measure",
+        namespace=STAGE,
         tags=cell.tags,
     )
-    examples = Node(
+
+
+def _examples(cell: Cell) -> Node:
+    return Node(
         func=nodes.show_examples,
         inputs=[cell.test_images, cell.scores, cell.test_masks, *([cell.maps] if cell.gives_maps else [])],
         outputs=cell.examples,
         name=f"{cell.predict_name}.examples",
+        namespace=STAGE,
         tags=cell.tags,
     )
-    return [predict, measure, examples]

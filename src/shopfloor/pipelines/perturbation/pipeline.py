@@ -10,54 +10,64 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.grid import Cell, Condition
+from shopfloor.grid import Cell, Condition, each_once
+from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.perturbation import nodes
-from shopfloor.pipelines.stage import bind, stage_pipeline
+
+STAGE = "perturbation"
 
 
 def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
     """One split per category and condition (and seed where it is drawn); its parts per image size."""
-    return stage_pipeline("perturbation", [node for cell in cells for node in _nodes(cell)])
-
-
-def _nodes(cell: Cell) -> list[Node]:
-    splits = [_split(cell, cell.condition, cell.seed)]
-    if cell.common_draw:
-        splits.append(_split(cell, cell.common_draw, cell.common_seed))
-    parts = [
-        Node(
-            func=nodes.cut_part,
-            inputs=[stack, table],
-            outputs=part,
-            name=f"{cell.part_name}.{part.rpartition('.')[2]}",
-            tags=[*cell.data_tags, cell.condition.name],
-        )
-        for stack, table, part in (
-            (cell.images, cell.train, cell.train_images),
-            (cell.images, cell.test, cell.test_images),
-            (cell.masks, cell.test, cell.test_masks),
-        )
-    ]
-    return [*splits, *parts]
+    cells = list(cells)
+    splits = {cell.split_name(cell.condition, cell.seed): (cell, cell.condition, cell.seed) for cell in cells}
+    for cell in cells:
+        if cell.common_draw:  # the draw whose test set is shared need not be trained on in this grid
+            splits[cell.split_name(cell.common_draw, cell.common_seed)] = (cell, cell.common_draw, cell.common_seed)
+    return Pipeline(
+        [
+            *(_split(*drawn) for drawn in splits.values()),
+            *(node for cell in each_once(cells, "part_name") for node in _cut(cell)),
+        ]
+    )
 
 
 def _split(cell: Cell, condition: Condition, seed: int | None) -> Node:
     name = cell.split_name(condition, seed)
-    table = f"perturbation.{name}"
-    if not condition.is_drawn:
-        function, outputs = nodes.split_clean, [f"{table}.train", f"{table}.test"]
-    else:
+    contents = ["train", "test"]
+    function = nodes.split_clean
+    if condition.is_drawn:
+        contents.append("draw")
         function = bind(
             nodes.split_noisy,
             noise_percent=condition.noise_percent,
             seed=seed,
             minimum_bad=condition.minimum_bad,
         )
-        outputs = [f"{table}.train", f"{table}.test", f"{table}.draw"]
     return Node(
         func=function,
         inputs=cell.index,
-        outputs=outputs,
+        outputs=[f"{STAGE}.{name}.{content}" for content in contents],
         name=f"{name}.split",
+        namespace=STAGE,
         tags=[*cell.data_tags, condition.name],
     )
+
+
+def _cut(cell: Cell) -> list[Node]:
+    parts = (
+        (cell.images, cell.train, cell.train_images),
+        (cell.images, cell.test, cell.test_images),
+        (cell.masks, cell.test, cell.test_masks),
+    )
+    return [
+        Node(
+            func=nodes.cut_part,
+            inputs=[stack, table],
+            outputs=part,
+            name=f"{cell.part_name}.{part.rpartition('.')[2]}",
+            namespace=STAGE,
+            tags=[*cell.data_tags, cell.condition.name],
+        )
+        for stack, table, part in parts
+    ]

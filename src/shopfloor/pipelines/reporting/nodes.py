@@ -180,7 +180,7 @@ def draw_noise_figure(metrics: pd.DataFrame) -> Figure:
     return noise_figure(metrics, "image_auroc")
 
 
-def render_report(  # noqa: PLR0913 (the parts of a page)
+def render_report(
     plan: Plan,
     metrics: pd.DataFrame,
     costs: pd.DataFrame,

@@ -7,21 +7,23 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.grid import Cell, Experiment
+from shopfloor.grid import Cell, Experiment, each_once
+from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.reporting import nodes
-from shopfloor.pipelines.stage import bind, stage_pipeline
 from shopfloor.runners.missing import TOLERANT
+
+STAGE = "reporting"
 
 
 def create_pipeline(experiments: Iterable[Experiment]) -> Pipeline:
     """Tables, figures and the report of each experiment that has cells."""
-    return stage_pipeline("reporting", [node for e in experiments if e.cells for node in _nodes(e)])
+    return Pipeline([node for experiment in experiments if experiment.cells for node in _nodes(experiment)])
 
 
 def _nodes(experiment: Experiment) -> list[Node]:
     name = experiment.dataset_name
-    cells, fits = experiment.cells, _each_once(experiment.cells, "predict_name")
-    sizes = _each_once(cells, "images_name")
+    cells, fits = experiment.cells, each_once(experiment.cells, "predict_name")
+    sizes = each_once(cells, "images_name")
     plan = f"reporting.{experiment.name}.{experiment.digest}.grid"
 
     def collect(function: Callable[..., Any], results: list[str], of: list[Cell], output: str) -> Node:
@@ -30,6 +32,7 @@ def _nodes(experiment: Experiment) -> list[Node]:
             inputs=[plan, *results],
             outputs=name(output),
             name=f"{experiment.name}.{function.__name__}",
+            namespace=STAGE,
             tags=TOLERANT,
         )
 
@@ -39,6 +42,7 @@ def _nodes(experiment: Experiment) -> list[Node]:
             inputs=[name(each) for each in inputs],
             outputs=[name(each) for each in outputs],
             name=f"{experiment.name}.{function.__name__}",
+            namespace=STAGE,
         )
 
     records = [cell.fit_record for cell in fits] + [cell.predict_record for cell in fits]
@@ -50,6 +54,7 @@ def _nodes(experiment: Experiment) -> list[Node]:
             inputs=None,
             outputs=plan,
             name=f"{experiment.name}.write_plan",
+            namespace=STAGE,
         ),
         collect(nodes.collect_metrics, [cell.metrics for cell in cells], list(cells), "metrics"),
         collect(nodes.collect_costs, records, fits, "costs"),
@@ -89,7 +94,3 @@ def _plan(experiment: Experiment) -> dict[str, Any]:
         "cells": [{**cell.coordinates, "metrics": cell.metrics, "checkpoint": cell.checkpoint} for cell in cells],
     }
 
-
-def _each_once(cells: Iterable[Cell], attribute: str) -> list[Cell]:
-    """The first cell of each that share a result."""
-    return list({getattr(cell, attribute): cell for cell in reversed(list(cells))}.values())[::-1]

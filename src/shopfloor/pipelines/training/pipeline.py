@@ -6,34 +6,37 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.grid import Cell
-from shopfloor.pipelines.stage import bind, stage_pipeline
+from shopfloor.grid import Cell, each_once
+from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.training import nodes
+
+STAGE = "training"
 
 
 def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
     """One set of weights per backbone, one fit per category, detector, image size, condition and seed."""
-    return stage_pipeline("training", [node for cell in cells for node in _nodes(cell)])
+    cells = list(cells)
+    with_backbone = each_once([cell for cell in cells if cell.backbone], "weights_name")
+    return Pipeline([*map(_weights, with_backbone), *map(_fit, each_once(cells, "fit_name"))])
 
 
-def _nodes(cell: Cell) -> list[Node]:
-    inputs = [cell.train_images, f"params:detectors.{cell.detector}"]
-    weights = []
-    if cell.backbone:
-        inputs += [f"params:backbones.{cell.backbone}", cell.weights]
-        weights = [
-            Node(
-                func=bind(nodes.load_weights, name=cell.backbone),
-                inputs=f"params:backbones.{cell.backbone}",
-                outputs=cell.weights,
-                name=f"{cell.weights_name}.load_weights",
-            )
-        ]
-    fit = Node(
+def _weights(cell: Cell) -> Node:
+    return Node(
+        func=bind(nodes.load_weights, name=cell.backbone),
+        inputs=cell.backbone_params,
+        outputs=cell.weights,
+        name=f"{cell.weights_name}.load_weights",
+        namespace=STAGE,
+    )
+
+
+def _fit(cell: Cell) -> Node:
+    backbone = [cell.backbone_params, cell.weights] if cell.backbone else []
+    return Node(
         func=bind(nodes.fit_detector, image_size=cell.image_size, seed=cell.seed),
-        inputs=inputs,
+        inputs=[cell.train_images, cell.detector_params, *backbone],
         outputs=[cell.checkpoint, cell.fit_record],
         name=cell.fit_name,
+        namespace=STAGE,
         tags=[*cell.tags, "gpu"],
     )
-    return [*weights, fit]
