@@ -4,12 +4,15 @@ import hashlib
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 from shopfloor.generated.render import CATEGORIES, IMAGE_SIZE, defects, render_category, render_sample
+from shopfloor.readers import folder
 
 STRUCTURAL_AND_LOGICAL = [(category, defect) for category in CATEGORIES for defect in defects(category)]
 COUNTS = {"train_good": 3, "test_good": 2, "test_bad": 6}
@@ -36,6 +39,20 @@ def test_tree(category: str) -> None:
     for path in masks:
         assert files[path].shape == (96, 96)
         assert set(np.unique(files[path])) == {0, 255}
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_saved_tree_is_sound_for_the_folder_reader(
+    category: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path, pixels in render_category(category, 0, COUNTS, size=96).items():
+        file = tmp_path / category / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+    index = folder.read(tmp_path, "generated", category)
+    assert caplog.messages == []
+    assert len(index) == 11
+    assert (index.loc[index["label"] == "bad", "masks"] != "").all()
 
 
 @pytest.mark.parametrize("category", CATEGORIES)

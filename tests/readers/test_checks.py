@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from trees import SIDE, make_tree, save_image, save_mask
+from tests.readers.trees import SIDE, make_tree, save_image, save_mask
 
 from shopfloor.readers import DatasetError, find_root, folder, load_reader, read_index
 from shopfloor.readers.checks import CategoryFiles, Finding, bad_in_train, checked_index

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from trees import save_image
+from tests.readers.trees import save_image
 
 from shopfloor.readers import DatasetError, elpv, find_root, read_index
 

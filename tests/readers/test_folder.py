@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from trees import make_tree, save_image, save_mask
+from tests.readers.trees import make_tree, save_image, save_mask
 
 from shopfloor.readers import DatasetError, folder
 

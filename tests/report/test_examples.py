@@ -86,7 +86,7 @@ def pixels_close_to(picture, colour, tolerance=40):
 
 
 def test_mask_outlines_appear_only_with_masks(cell):
-    scores, images, maps, masks = cell
+    scores, images, _, masks = cell
     yellow = (0xF0, 0xE4, 0x42)
     assert pixels_close_to(draw_examples(scores, images, None, masks, k=1), yellow) > 50
     assert pixels_close_to(draw_examples(scores, images, None, None, k=1), yellow) == 0
@@ -107,7 +107,7 @@ def test_one_colour_scale_for_all_maps(cell):
 
 
 def test_only_the_rows_of_the_part_are_read(cell):
-    scores, images, maps, masks = cell
+    scores, images, maps, _ = cell
     rows = [3, 8, 10, 0]
     part = ImagePart(images.stack, images.table.iloc[rows])
     picture = draw_examples(scores.iloc[rows], part, maps[rows], None, k=1)

@@ -70,8 +70,9 @@ def render(fake, picture=None, **changed):
 
 @pytest.fixture(scope="module")
 def evaluation_page(evaluation_run):
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (1900, 536, 3), dtype=np.uint8))
-    return render(evaluation_run, picture)
+    # As rough as a photograph of a rough surface; pure noise would be beyond any compression.
+    rough = Image.fromarray(np.random.default_rng(0).integers(60, 200, (700, 180, 3), dtype=np.uint8))
+    return render(evaluation_run, rough.resize((536, 2098)))
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +204,7 @@ def test_the_page_is_one_file(evaluation_page):
 
 def test_the_policy_admits_exactly_the_two_scripts(evaluation_page):
     reader = Reader(evaluation_page)
-    policy = next(a["content"] for tag, a in reader.tags if tag == "meta" and "http-equiv" in a)
+    policy = next(str(a["content"]) for tag, a in reader.tags if tag == "meta" and "http-equiv" in a)
     scripts = [text for attributes, text in reader.scripts if "type" not in attributes]
     digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
     assert re.findall(r"'sha256-([^']+)'", policy) == digests
@@ -235,10 +236,9 @@ def test_columns_can_be_sorted_by_value(evaluation_page):
 
 
 def test_seeds_are_names_and_counts_are_grouped(evaluation_page):
-    words = Reader(evaluation_page).words()
-    assert "3341" in words
-    assert "3\u202f341" not in words
-    assert "3\u202f400\u202f000" in words
+    assert ">3341<" in evaluation_page
+    assert "3\u202f341" not in evaluation_page
+    assert ">3\u202f400\u202f000<" in evaluation_page
 
 
 def test_best_values_are_bold(evaluation_run):

@@ -82,11 +82,11 @@ def test_rows_that_are_absent_are_missing_too():
     metrics = two_datasets()
     metrics = metrics[~((metrics["category"] == "y") & (metrics["seed"] == 2))]
     assert category_table(metrics).set_index("category").loc["y", "missing"] == "a/y, seed 2: missing"
-    assert np.isnan(dataset_table(metrics).set_index("dataset").loc["a", "image_auroc"])
+    assert np.isnan(dataset_table(metrics).set_index("dataset").loc["a"]["image_auroc"])
     other = value_rows([("a", "x", "other", seed, "image_auroc", 0.9) for seed in (1, 2)])
-    table = mean_table(pd.concat([two_datasets(), other])).set_index("detector")
-    assert np.isnan(table.loc["other", "image_auroc"])
-    assert "b/z, seed 1: missing" in table.loc["other", "missing"]
+    line = mean_table(pd.concat([two_datasets(), other])).set_index("detector").loc["other"]
+    assert np.isnan(line["image_auroc"])
+    assert "b/z, seed 1: missing" in line["missing"]
 
 
 def test_an_ok_value_that_is_no_number_counts_as_missing():
@@ -102,7 +102,7 @@ def test_a_category_without_the_metric_makes_the_mean_of_its_dataset_incomplete(
     assert np.isnan(line["pixel_aupro"])
     assert "a/y, seed 1: pixel_aupro not available" in line["missing"]
     assert line["image_auroc"] == pytest.approx(0.725)
-    assert np.isnan(mean_table(metrics).loc[0, "pixel_aupro"])
+    assert np.isnan(mean_table(metrics).iloc[0]["pixel_aupro"])
 
 
 def test_a_detector_without_maps_has_no_pixel_mean_and_no_hole():
@@ -164,7 +164,7 @@ def test_noise_table_holds_own_and_common_test_set():
     assert len(table) == 1
     assert {name: table.loc[0, name] for name in expected} == pytest.approx(expected)
     assert table.loc[0, "clean_same_test_sd"] == pytest.approx(0.1 / np.sqrt(2))
-    assert np.isnan(table.loc[0, "clean_sd"])  # one seed has no spread
+    assert np.isnan(table["clean_sd"].iloc[0])  # one seed has no spread
     assert table.loc[0, "status"] == "ok"
 
 
@@ -186,7 +186,7 @@ def test_noise_table_is_empty_without_noise_and_has_a_mean_with_two_datasets(eva
     parts = of_patchcore.loc[["solar_cells", "machined_parts"], "noise_8"]
     assert of_patchcore.loc[MEAN_OVER_DATASETS, "noise_8"] == pytest.approx(parts.mean())
     pixel = table[(table["metric"] == "pixel_aupro") & (table["detector"] == "patchcore")].set_index("dataset")
-    assert pixel.loc[MEAN_OVER_DATASETS, "noise_8"] == pixel.loc["machined_parts", "noise_8"]
+    assert pixel["noise_8"][MEAN_OVER_DATASETS] == pixel["noise_8"]["machined_parts"]
 
 
 def test_failures_and_counts():
@@ -208,8 +208,8 @@ def test_unavailable_names_reason_once(evaluation_run):
 def test_costs_are_medians_over_finished_runs_and_count_them():
     costs = make_run(with_noise=False).costs
     table = cost_table(costs).set_index(["dataset", "detector"])
-    line = table.loc[("solar_cells", "student_teacher")]
-    assert (line["cells"], line["finished"]) == (2, 1)
+    counts = table[["cells", "finished"]].to_dict("index")
+    assert counts[("solar_cells", "student_teacher")] == {"cells": 2, "finished": 1}
     two = costs[(costs["dataset"] == "solar_cells") & (costs["detector"] == "patchcore")]["fit_seconds"]
     assert table.loc[("solar_cells", "patchcore"), "fit_seconds"] == pytest.approx(np.median(two))
 

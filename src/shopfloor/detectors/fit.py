@@ -129,7 +129,7 @@ class _LossPerEpoch(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for name, value in trainer.callback_metrics.items():
-            if "loss" in name:
+            if "loss" in name and not name.endswith(("_step", "_epoch")):  # Lightning's doubles of the same loss
                 self.history[name].append(float(value))
 
 

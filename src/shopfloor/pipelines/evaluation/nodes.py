@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL.Image import Image
 
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.metrics import UndefinedMetric, image_metrics, pixel_metrics
 from shopfloor.metrics.names import IMAGE_METRICS, PIXEL_METRICS
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 Settings = dict[str, Any]
 
@@ -93,7 +91,7 @@ def show_examples(
     scores: pd.DataFrame,
     test_masks: ImagePart | None = None,
     maps: np.ndarray | None = None,
-) -> Image.Image:
+) -> Image:
     """Picture of the cell's worst misses and best catches: image, map over the image, mask.
 
     Args:

@@ -10,16 +10,14 @@ import platform
 from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from PIL.Image import Image
+from plotly.graph_objects import Figure
 
 from shopfloor.metrics.names import IMAGE_METRICS, PIXEL_METRICS
 from shopfloor.runners.missing import MissingResult
-
-if TYPE_CHECKING:
-    from PIL import Image
-    from plotly.graph_objects import Figure
 
 Coordinates = dict[str, Any]
 Plan = dict[str, Any]
@@ -186,7 +184,7 @@ def render_report(
     costs: pd.DataFrame,
     scores: pd.DataFrame,
     categories: pd.DataFrame,
-    *examples: Image.Image | MissingResult,
+    *examples: Image | MissingResult,
     cells: Sequence[Coordinates],
 ) -> str:
     """The report of an experiment as one self-contained HTML page.
