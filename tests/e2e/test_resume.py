@@ -79,7 +79,7 @@ def test_a_detector_that_raises_costs_its_own_cells(finished: Path) -> None:
     broken = {
         "detectors": {"padim": {"class_path": "tests.e2e.stub_detectors.Broken", "init_args": {"n_features": 8}}}
     }
-    with pytest.raises(FailedNodesError, match="2 steps failed.*RuntimeError: the valve is <stuck>") as error:
+    with pytest.raises(FailedNodesError, match="(?s)2 steps failed.*RuntimeError: the valve is <stuck>") as error:
         run(finished, "model_evaluation", only_missing=True, params=broken)
     assert "--only-missing-outputs" in error.value.message
     metrics = pd.read_csv(finished / "data/08_reporting/model_evaluation/metrics.csv")

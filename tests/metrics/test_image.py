@@ -187,8 +187,18 @@ def test_interpolated_and_strict_pg2_with_twenty_bad_images():
 
 @pytest.mark.parametrize(
     ("count", "allowed", "interpolated"),
-    [(20, 0, 1), (49, 0, 1), (50, 1, 1), (60, 1, 2), (100, 2, 2), (153, 3, 4), (200, 4, 4)]
-    + [(282, 5, 6), (345, 6, 7), (1000, 20, 20)],
+    [
+        (20, 0, 1),
+        (49, 0, 1),
+        (50, 1, 1),
+        (60, 1, 2),
+        (100, 2, 2),
+        (153, 3, 4),
+        (200, 4, 4),
+        (282, 5, 6),
+        (345, 6, 7),
+        (1000, 20, 20),
+    ],
 )
 def test_number_of_images_beyond_the_threshold(count, allowed, interpolated):
     """With equal good and bad scores, the recognised images of one class are as many as the other loses."""

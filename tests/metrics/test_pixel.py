@@ -100,9 +100,43 @@ def test_equal_to_the_definitions_on_small_ties(data):
         assert values == pytest.approx(by_definition(maps, masks, limit), abs=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_maps_of_different_precision(seed):
+    """Whole numbers plus tiny fractions: ties among 32-bit maps, none with the 64-bit ones."""
+    rng = np.random.default_rng(seed)
+    whole = rng.integers(2**24 - 6, 2**24, (4, 8, 8)).astype(float)
+    maps = [whole[0].astype(np.float32), whole[1] + rng.random((8, 8)), whole[2].astype(np.float32), whole[3] + 1e-8]
+    masks = rng.random((4, 8, 8)) < 0.2
+    assert pixel_metrics(maps, masks) == pytest.approx(by_definition(np.stack(maps), masks), abs=1e-12)
+
+
+LARGEST, SMALLEST = np.finfo(np.float64).max, np.nextafter(0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.0, -0.0, SMALLEST, 2 * SMALLEST, -SMALLEST],
+        [LARGEST, LARGEST / 2, 1.0, 0.0, -LARGEST],
+        [1.0, np.nextafter(1.0, 2.0), np.nextafter(1.0, 0.0), 1 + 1e-12],
+        [1e300, np.nextafter(1e300, np.inf), 0.0, -1e300],
+        [1e-300, 1e-299, 1.0, 1e300],
+        [20.0, 20 + 1e-14, 20 - 1e-14, 1e9, -1e9],
+        [0.1, 0.3, 0.7],
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_equal_to_the_definitions_at_the_ends_of_double_precision(values):
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        maps, masks = rng.choice(values, (2, 3, 4)), rng.random((2, 3, 4)) < 0.3
+        masks[0, 0, :2] = [True, False]
+        assert pixel_metrics(maps, masks, chunk=3) == pytest.approx(by_definition(maps, masks), abs=1e-12)
+
+
 @pytest.mark.parametrize("levels", [10, None])
 def test_equal_to_scikit_learn(levels):
-    maps, masks = draw(11, levels, shape=(10, 64, 48), dtype=np.float32)
+    maps, masks = draw(11, levels, shape=(3, 300, 250), dtype=np.float32)
     scores, is_defective = maps.ravel(), masks.ravel() > 0
     precision, recall, _ = precision_recall_curve(is_defective, scores)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
@@ -146,6 +180,15 @@ def test_perfect_map_gives_exactly_one():
     assert pixel_metrics(np.where(masks > 0, 40.0, 20.0), masks) == dict.fromkeys(NAMES, 1.0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_normal_pixels_beyond_all_proportion():
+    """Two defective scores next to each other, the normal ones further away than their distance can divide."""
+    anomaly_map = np.array([[1e-300, 2e-300, 1e300, -1e300, -1e300, -1e300]])
+    mask = np.array([[1, 1, 0, 0, 0, 0]])
+    values = pixel_metrics([anomaly_map], [mask])
+    assert values == pytest.approx({"pixel_auroc": 0.75, "pixel_aupro": 0.05 / 0.3, "pixel_f1max": 0.8})
+
+
 def test_regions_weigh_the_same_whatever_their_size():
     """The large region is found at once, the single pixel lies below every normal pixel."""
     mask = np.zeros((1, 10, 10), np.uint8)
@@ -181,7 +224,7 @@ def test_regions_do_not_continue_into_the_next_image():
 @pytest.mark.parametrize("levels", [6, None])
 def test_chunk_changes_nothing(levels, chunk):
     maps, masks = draw(5, levels, shape=(12, 20, 20))
-    masks[:, 3:] = 0  # few defective pixels, so that small chunks stay small
+    masks[:, 3:] = 0  # few defective pixels: they set the smallest chunk
     assert pixel_metrics(maps, masks, chunk=chunk) == pixel_metrics(maps, masks)
 
 

@@ -204,6 +204,7 @@ def make_categories() -> pd.DataFrame:
                 {
                     "dataset": dataset,
                     "category": category,
+                    "image_size": 256,
                     "title": "Machined parts (generated)" if rendered else "Solar cells in electroluminescence",
                     "licence": "Apache-2.0" if rendered else "CC BY-NC-SA 4.0",
                     "source": "rendered by this package" if rendered else "pip package elpv-dataset",

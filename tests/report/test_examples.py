@@ -7,10 +7,10 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import cell_scores, image_part
 
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.report.examples import HIGHEST_BAD, HIGHEST_GOOD, LOWEST_BAD, draw_examples, pick_examples
+from tests.report.conftest import cell_scores, image_part
 
 
 @pytest.fixture

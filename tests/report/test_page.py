@@ -9,12 +9,13 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
-from conftest import value_rows
 from PIL import Image
 
 from shopfloor.report.figures import overview_figures, score_histogram
 from shopfloor.report.page import headline, render_page
+from tests.report.conftest import value_rows
 
 ATTACK = "<script>alert(1)</script>"
 QUOTES = '"\'`&onmouseover=alert(2) x="'
@@ -256,3 +257,15 @@ def test_a_run_that_failed_throughout_still_has_a_page(evaluation_run):
     words = Reader(page).words()
     assert "No detector has a complete set of image AUROC values; 0 of 8 cells finished, 8 failed." in words
     assert "Nothing to draw." in words
+
+
+def test_a_category_that_could_not_be_read_is_listed_by_name_only(evaluation_run):
+    fake, names = evaluation_run, ["dataset", "category", "image_size"]
+    lost = fake.categories["dataset"] == "machined_parts"
+    partly = pd.concat([fake.categories[~lost], fake.categories.loc[lost, names]], ignore_index=True)
+    for categories in (partly, fake.categories[names]):
+        page = render_page(fake.run, categories, fake.metrics, fake.costs, {}, {}, {})
+        data = page[page.index('<section id="data"') : page.index('<section id="settings"')]
+        line = next(line for line in data.split("<tr>") if ">rings<" in line)
+        assert re.findall(r"<td[^>]*>([^<]*)<", line) == ["machined_parts", "rings", "256", *["–"] * 7]
+        assert "Generated images." not in page

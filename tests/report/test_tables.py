@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_run, value_rows
 
 from shopfloor.report.tables import (
     MEAN_OVER_DATASETS,
@@ -19,6 +18,7 @@ from shopfloor.report.tables import (
     noise_table,
     unavailable_table,
 )
+from tests.report.conftest import make_run, value_rows
 
 
 def two_datasets(**changed):

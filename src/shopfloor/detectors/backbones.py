@@ -216,7 +216,7 @@ def _read_file(name: str, path: Path) -> dict[str, torch.Tensor]:
         network = _create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": weights})
     except RuntimeError as error:
         raise WeightsMismatch(f"Backbone '{name}': '{path}' does not fit this network. {error}") from error
-    return network.state_dict()
+    return dict(network.state_dict())
 
 
 def _weight_file_in_package(name: str, package: str) -> Path:
@@ -264,7 +264,7 @@ def _read_hub(name: str) -> dict[str, torch.Tensor]:
     try:
         if hub_id:  # One short knock: the download itself would retry for half a minute before it gives up.
             get_session().head(hub_constants.ENDPOINT, timeout=_HUB_TIMEOUT_SECONDS)
-        return _create_model(name, pretrained=True).state_dict()
+        return dict(_create_model(name, pretrained=True).state_dict())
     except Exception as error:  # network, proxy and hub errors share no base class
         raise WeightsMissing(
             f"Backbone '{name}': its weights are not in the hub's cache ({hub_constants.HF_HUB_CACHE}) and cannot be "
@@ -276,4 +276,4 @@ def _read_hub(name: str) -> dict[str, torch.Tensor]:
 def _random_weights(name: str) -> dict[str, torch.Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_RANDOM_WEIGHTS_SEED)
-        return _create_model(name).state_dict()
+        return dict(_create_model(name).state_dict())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from collections import defaultdict
@@ -18,7 +19,7 @@ from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.detectors.backbones import use_weights, weights_from_hub
 from shopfloor.detectors.building import DetectorError, build
 from shopfloor.detectors.datamodule import PartDataModule
-from shopfloor.detectors.running import check_image_size, device_name, quiet_trainer, synchronize
+from shopfloor.detectors.running import check_image_size, device_name, quiet_trainer
 
 _MEMORY_SAMPLE_SECONDS = 0.02
 _LIBRARIES = ("torch", "anomalib", "lightning", "timm")
@@ -62,7 +63,8 @@ def fit(
     _check_training_part(train, detector, image_size)
     name = detector.get("backbone")
     if (name is None) != (weights is None):
-        raise DetectorError(f"Detector {detector['class_path']}: backbone {name!r} was given without its weights.")
+        state = "none were read" if weights is None else "weights were read"
+        raise DetectorError(f"Detector {detector['class_path']} names the backbone {name!r}, but {state}.")
     settings = backbone or {}
     blueprint = {
         "class_path": detector["class_path"],
@@ -77,12 +79,11 @@ def fit(
     with use_weights(name, weights) if name and weights else weights_from_hub():
         module = build(**blueprint)
     losses = _LossPerEpoch()
-    trainer = quiet_trainer(**_training_length(module, detector), callbacks=[losses])
+    trainer = quiet_trainer(**_trainer_arguments(module, detector), callbacks=[losses])
     data = PartDataModule(train, detector["batch_size"], seed, detector.get("num_workers", 0))
     with _PeakMemory() as memory:
         start = time.perf_counter()
-        trainer.fit(module, datamodule=data)
-        synchronize(module.device)
+        trainer.fit(module, datamodule=data)  # ends with the module on the CPU: a GPU has done its work by then
         fit_seconds = time.perf_counter() - start
     record = {
         "fit_seconds": fit_seconds,
@@ -112,9 +113,13 @@ def _check_training_part(train: ImagePart, detector: dict[str, Any], image_size:
         )
 
 
-def _training_length(module: AnomalibModule, detector: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of the Trainer, refused if nothing ends the training: Lightning would go on for 1000 epochs."""
-    arguments = {**module.trainer_arguments, **(detector.get("trainer") or {})}
+def _trainer_arguments(module: AnomalibModule, detector: dict[str, Any]) -> dict[str, Any]:
+    """The class's and, above them, the settings'; refused if nothing ends the training but Lightning's 1000 epochs."""
+    wanted = detector.get("trainer") or {}
+    unknown = sorted(set(wanted) - set(inspect.signature(pl.Trainer).parameters))
+    if unknown:
+        raise DetectorError(f"Detector {detector['class_path']}: Lightning's Trainer does not take {unknown}.")
+    arguments = {**module.trainer_arguments, **wanted}
     if arguments.get("max_epochs") is None and arguments.get("max_steps", -1) == -1:
         raise DetectorError(
             f"Detector {detector['class_path']} has no end of training. Add e.g. trainer: {{max_epochs: 100}} "

@@ -34,8 +34,8 @@ def predict(
         measured without the first batch if there are more; ``device``; ``n_test``.
 
     Raises:
-        DetectorError: If the images have another size than in training, the part is empty, or the detector gives no
-            score, a value that is not finite, or a map of another size than the image.
+        DetectorError: If the images have another size than in training, the part is empty, the checkpoint does not fit
+            its class, or the detector gives no score, a value that is not finite, or a map of another size.
     """
     image_size = checkpoint["image_size"]
     if not len(test):
@@ -43,7 +43,13 @@ def predict(
     check_image_size(test, image_size)
     with without_weights():
         module = build(**{key: value for key, value in checkpoint.items() if key != "state_dict"})
-    module.load_state_dict(checkpoint["state_dict"])
+    try:
+        module.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise DetectorError(
+            f"The checkpoint does not fit {checkpoint['class_path']} as it is now; raise the version of this detector "
+            f"to train it again. {error}"
+        ) from error
     results = _RawResults(test, image_size)
     trainer = quiet_trainer(callbacks=[results])
     trainer.predict(module, datamodule=PartDataModule(test, batch_size), return_predictions=False)

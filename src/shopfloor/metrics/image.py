@@ -115,7 +115,7 @@ def _good_and_bad(scores: ArrayLike, is_bad: ArrayLike) -> tuple[NDArray[np.floa
 
 def _rank_images(scores: ArrayLike, is_bad: ArrayLike) -> Ranking:
     good, bad = _good_and_bad(scores, is_bad)
-    return rank(bad, [np.sort(good)])
+    return rank(bad, [good])
 
 
 def _interpolated_quantile(scores: NDArray[np.float64], share: float) -> float:

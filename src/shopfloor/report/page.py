@@ -42,6 +42,22 @@ _ALL_PICTURES_BYTES = 8_000_000
 _LONGEST_HINT = 600
 _FEW = 12
 
+_CATEGORY_COLUMNS = [
+    "dataset",
+    "category",
+    "image_size",
+    "title",
+    "licence",
+    "source",
+    "train_good",
+    "test_good",
+    "test_bad",
+    "vanished",
+    "lost_regions",
+    "has_pixel_labels",
+    "generated",
+]
+
 _HINTS = {
     "image_auroc": "Probability that a random bad image scores higher than a random good one.",
     "image_f1max": "Largest F1 over all thresholds. Calling everything bad already gives 2p/(1+p), p the share of bad.",
@@ -151,8 +167,9 @@ def render_page(
 
     Args:
         run: What is said about the run itself.
-        categories: One line per category: ``dataset, category, title, licence, source, train_good, test_good,
-            test_bad, vanished, lost_regions, has_pixel_labels, generated``.
+        categories: One line per category and image size: ``dataset, category, image_size, title, licence, source,
+            train_good, test_good, test_bad, vanished, lost_regions, has_pixel_labels, generated``. Of a category
+            that could not be read all but the names may be absent.
         metrics: As for `shopfloor.report.tables.category_table`.
         costs: One line per run: the names of the cell, ``fit_seconds, predict_ms_per_image, peak_memory_mb,
             parameters, epochs, device, n_train, n_train_bad, status, note``.
@@ -174,6 +191,7 @@ def render_page(
         lstrip_blocks=True,
     )
     histograms = _plots(score_figures)
+    categories = categories.reindex(columns=_CATEGORY_COLUMNS)
     return environment.get_template("template.html").render(
         run=run,
         headline=headline(metrics),
@@ -374,6 +392,7 @@ def _counts(categories: pd.DataFrame) -> pd.DataFrame:
         {
             "Dataset": categories["dataset"],
             "Category": categories["category"],
+            "Size, px": categories["image_size"],
             "Good, training": categories["train_good"],
             "Good, test": categories["test_good"],
             "Bad, test": categories["test_bad"],
@@ -387,8 +406,8 @@ def _counts(categories: pd.DataFrame) -> pd.DataFrame:
 
 def _sources(categories: pd.DataFrame) -> pd.DataFrame:
     table = categories.groupby("dataset", sort=False)[["title", "licence", "source", "generated"]].first().reset_index()
-    kind = ["rendered, not photographed" if generated else "photographs" for generated in table["generated"]]
-    return table.assign(images=kind).drop(columns="generated")
+    kinds = {True: "rendered, not photographed", False: "photographs"}
+    return table.assign(images=table["generated"].map(kinds)).drop(columns="generated")
 
 
 def _facts(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -36,11 +36,12 @@ def _nodes(experiment: Experiment) -> list[Node]:
             tags=TOLERANT,
         )
 
-    def sum_up(function: Callable[..., Any], inputs: list[str], outputs: list[str]) -> Node:
+    def sum_up(function: Callable[..., Any], inputs: list[str], *outputs: str) -> Node:
+        names = [name(output) for output in outputs]
         return Node(
             func=function,
             inputs=[name(each) for each in inputs],
-            outputs=[name(each) for each in outputs],
+            outputs=names if len(names) > 1 else names[0],
             name=f"{experiment.name}.{function.__name__}",
             namespace=STAGE,
         )
@@ -60,12 +61,12 @@ def _nodes(experiment: Experiment) -> list[Node]:
         collect(nodes.collect_costs, records, fits, "costs"),
         collect(nodes.collect_scores, [cell.scores for cell in fits], fits, "scores"),
         collect(nodes.collect_categories, [cell.resize_report for cell in sizes], sizes, "categories"),
-        sum_up(nodes.make_tables, ["metrics"], tables),
-        sum_up(nodes.draw_figures, ["metrics", "costs"], ["image_auroc_figure", "latency_figure"]),
+        sum_up(nodes.make_tables, ["metrics"], *tables),
+        sum_up(nodes.draw_figures, ["metrics", "costs"], "image_auroc_figure", "latency_figure"),
         *(
             [
-                sum_up(nodes.make_noise_table, ["metrics"], ["noise_table"]),
-                sum_up(nodes.draw_noise_figure, ["metrics"], ["noise_figure"]),
+                sum_up(nodes.make_noise_table, ["metrics"], "noise_table"),
+                sum_up(nodes.draw_noise_figure, ["metrics"], "noise_figure"),
             ]
             if any(cell.condition.is_drawn for cell in cells)
             else []
