@@ -29,7 +29,9 @@ class ChangedFolderHooks:
     def _check(inputs: list[str], index_name: str, catalog: CatalogProtocol) -> None:
         from shopfloor.pipelines.data_prep.nodes import check_unchanged
 
-        check_unchanged(catalog.load(index_name), *(catalog.load(name) for name in inputs))
+        dataset: Any = catalog.get(index_name)
+        indexed_ns = Path(dataset._filepath).stat().st_mtime_ns
+        check_unchanged(dataset.load(), indexed_ns, *(catalog.load(name) for name in inputs))
 
 
 class ReportPathHooks:

@@ -17,7 +17,7 @@ from shopfloor.catalog.checkpoint import CheckpointDataset
 from shopfloor.catalog.folder import RenderedFolderDataset
 from shopfloor.catalog.grid import GridDataset
 from shopfloor.catalog.image_stack import ImagePart, ImagePartDataset, ImageStackDataset, LazyStack
-from shopfloor.catalog.index import IndexDataset
+from shopfloor.catalog.index import FolderChangedError, IndexDataset
 
 
 def stack_of(tmp_path: Path, count: int = 6) -> np.ndarray:
@@ -141,13 +141,15 @@ def test_a_plan_exists_for_its_own_digest_only(tmp_path: Path) -> None:
 
 def test_an_index_of_other_files_is_not_overwritten(tmp_path: Path) -> None:
     table = pd.DataFrame(
-        {"dataset": "d", "category": "c", "image": ["a.png", "b.png"], "sha256": ["1", "2"], "mask_sha256": ["", "9"]}
-    )
+        {"dataset": "d", "category": "c", "image": ["a.png", "b.png"], "split": "test", "label": "bad",
+         "sha256": ["1", "2"], "masks": "", "mask_sha256": ["", "9"]}
+    )  # fmt: skip
     load_args = {"keep_default_na": False, "dtype": str}
     dataset = IndexDataset(filepath=str(tmp_path / "i.csv"), save_args={"index": False}, load_args=load_args)
     dataset.save(table)
     dataset.save(table.assign(modified_ns=5))  # the same files, touched
-    with pytest.raises(DatasetError, match=r"FOLDER_CHANGED\] d/c: 1 images .*b\.png.*delete .*i\.csv"):
-        dataset.save(table.assign(sha256=["1", "3"]))
-    with pytest.raises(DatasetError, match="FOLDER_CHANGED"):
-        dataset.save(table.iloc[:1])
+    for other in (table.assign(sha256=["1", "3"]), table.iloc[:1], table.assign(label=["bad", "good"])):
+        with pytest.raises(DatasetError) as error:
+            dataset.save(other)
+        assert isinstance(error.value.__cause__, FolderChangedError)
+        assert "d/c: 1 images or masks" in error.value.__cause__.message and "b.png" in error.value.__cause__.message

@@ -99,19 +99,19 @@ def test_impossible_sizes_are_refused(size):
 
 
 @pytest.mark.parametrize("n_neighbors", [1, 9])
-@pytest.mark.parametrize("bank_size", [1000, 3_000_000])  # the larger one makes the search go query by query
+@pytest.mark.parametrize("bank_size", [9, 1024, 5000])  # less than a block, a whole one, several
 def test_nearest_neighbours_are_those_of_brute_force(n_neighbors, bank_size):
     model = PatchcoreModel(["layer1"], "resnet10t", pre_trained=False)
     model.memory_bank = torch.randn(bank_size, 3, generator=torch.Generator().manual_seed(0)) * 10
-    queries = torch.randn(5, 3, generator=torch.Generator().manual_seed(1)) * 10
+    queries = torch.randn(1500, 3, generator=torch.Generator().manual_seed(1)) * 10
     distances, locations = model.nearest_neighbors(queries, n_neighbors)
     expected = torch.cdist(queries.double(), model.memory_bank.double())
     expected_distances, expected_locations = expected.topk(n_neighbors, largest=False)
-    shape = (5,) if n_neighbors == 1 else (5, n_neighbors)
+    shape = (1500,) if n_neighbors == 1 else (1500, n_neighbors)
     assert distances.shape == locations.shape == shape
     torch.testing.assert_close(distances.double(), expected_distances.reshape(shape), rtol=0, atol=5e-3)
-    if bank_size == 1000:
-        assert torch.equal(locations, expected_locations.reshape(shape))
+    same = locations == expected_locations.reshape(shape)
+    assert same.float().mean() > 0.999  # where two are equally near up to rounding, either may come first
 
 
 def test_bank_is_anomalibs_bank():

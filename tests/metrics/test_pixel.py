@@ -122,7 +122,6 @@ LARGEST, SMALLEST = np.finfo(np.float64).max, np.nextafter(0.0, 1.0)
         [1e300, np.nextafter(1e300, np.inf), 0.0, -1e300],
         [1e-300, 1e-299, 1.0, 1e300],
         [20.0, 20 + 1e-14, 20 - 1e-14, 1e9, -1e9],
-        [0.1, 0.3, 0.7],
     ],
 )
 @pytest.mark.filterwarnings("error")

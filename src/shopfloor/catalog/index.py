@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import click
 import pandas as pd
-from kedro.io import DatasetError
 
 from shopfloor.catalog.atomic import CSVDataset
+
+
+class FolderChangedError(click.ClickException):
+    """The files of a category are not those from which results of the same name were computed."""
+
+    def __init__(self, index: pd.DataFrame, changed: Iterable[str]) -> None:
+        changed, first = sorted(changed), index.iloc[0]
+        super().__init__(
+            f"[FOLDER_CHANGED] {first['dataset']}/{first['category']}: {len(changed)} images or masks were added, removed "
+            f"or altered since results were computed from this folder (first: {changed[0]}). Results of old and new "
+            f"files must not be mixed: put the files back, or delete the category's index in data/02_intermediate and "
+            f"run again, which makes everything anew that depends on it."
+        )
 
 
 class IndexDataset(CSVDataset):
@@ -13,17 +28,21 @@ class IndexDataset(CSVDataset):
 
     def save(self, data: pd.DataFrame) -> None:
         if self._exists():
-            _check_same_files(self.load(), data, str(self._filepath))
+            check_same_files(self.load(), data)
         super().save(data)
 
 
-def _check_same_files(known: pd.DataFrame, found: pd.DataFrame, filepath: str) -> None:
-    old, new = (set(zip(table["image"], table["sha256"], table["mask_sha256"], strict=True)) for table in (known, found))
-    if old == new:
-        return
-    changed = sorted({image for image, *_ in old ^ new})
-    raise DatasetError(
-        f"[FOLDER_CHANGED] {found['dataset'].iloc[0]}/{found['category'].iloc[0]}: {len(changed)} images were added, "
-        f"removed or altered since results were computed from this folder (first: {changed[0]}). Put the files back, "
-        f"or delete {filepath} and run again: everything that depends on it will be made anew."
-    )
+def check_same_files(known: pd.DataFrame, found: pd.DataFrame) -> None:
+    """Compare the content of two indexes of the same category.
+
+    Raises:
+        FolderChangedError: They are not of the same images and masks.
+    """
+    old, new = _content(known), _content(found)
+    if old != new:
+        raise FolderChangedError(found, {image for image, *_ in old ^ new})
+
+
+def _content(index: pd.DataFrame) -> set[tuple[str, ...]]:
+    columns = ("image", "sha256", "masks", "mask_sha256", "split", "label")
+    return set(zip(*(index[column] for column in columns), strict=True))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from anomalib.data import InferenceBatch
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel as AnomalibPatchcoreModel
+from kornia.filters import GaussianBlur2d
 
 from shopfloor.detectors.patchcore.coreset import k_center_greedy, project
 
-# Distances held at once in the search: 16 MB, near a CPU's cache, and 256 MB, enough to fill a GPU.
-_CPU_DISTANCES = 2**22
-_GPU_DISTANCES = 2**26
+# The search goes block by block. On a CPU a block of distances, 2 MB, stays in the cache; a GPU wants larger ones.
+_BANK_BLOCK = 1024
+_CPU_QUERIES = 512
+_GPU_QUERIES = 65_536
 
 
 class PatchcoreModel(AnomalibPatchcoreModel):
@@ -20,10 +24,21 @@ class PatchcoreModel(AnomalibPatchcoreModel):
 
     - the coreset is chosen in batches (:mod:`shopfloor.detectors.patchcore.coreset`), 100 times faster on a CPU and
       without a second copy of all patches;
-    - the search for the nearest patch makes one fused matrix product per block of bounded size, anomalib's five passes
-      over a block that grows with the bank;
+    - the search for the nearest patch goes over blocks of the bank, so its memory does not grow with the bank, and on a
+      CPU it takes half the time;
+    - the map is smoothed by rows and then by columns, 40 times faster on a CPU;
     - on a CPU the backbone runs in channels-last order, up to 4 times faster.
+
+    Args:
+        layers: As in anomalib.
+        backbone: As in anomalib.
+        pre_trained: As in anomalib.
+        num_neighbors: As in anomalib.
     """
+
+    def __init__(self, layers: Sequence[str], backbone: str, pre_trained: bool = True, num_neighbors: int = 9) -> None:
+        super().__init__(layers, backbone, pre_trained, num_neighbors)
+        self.anomaly_map_generator.blur = GaussianBlur2d((33, 33), (4.0, 4.0), separable=True)  # type: ignore[assignment]
 
     def forward(self, input_tensor: torch.Tensor) -> torch.Tensor | InferenceBatch:
         """Embeds a training batch ``(B, 3, H, W)``, or scores a test batch.
@@ -68,15 +83,31 @@ class PatchcoreModel(AnomalibPatchcoreModel):
             Euclidean distances and indices in the bank, ``(n,)`` each for one neighbour, ``(n, n_neighbors)`` for more,
             nearest first.
         """
-        bank = self.memory_bank
-        bank_squares = bank.square().sum(1)
-        held = _CPU_DISTANCES if bank.device.type == "cpu" else _GPU_DISTANCES
-        distances, locations = [], []
-        for queries in embedding.split(max(1, held // len(bank))):
-            # |y|^2 - 2xy orders the bank like the distance; |x|^2 and the root are needed for the nearest only.
-            partial = torch.addmm(bank_squares, queries, bank.T, alpha=-2)
-            nearest, location = partial.min(1) if n_neighbors == 1 else partial.topk(n_neighbors, largest=False)
-            query_squares = queries.square().sum(1).view(-1, *[1] * (nearest.ndim - 1))
-            distances.append(nearest.add_(query_squares).clamp_(min=0).sqrt_())
-            locations.append(location)
-        return torch.cat(distances), torch.cat(locations)
+        if n_neighbors > 1:  # asked for one query per image only
+            nearest, location = self._partial_distances(embedding, slice(None)).topk(n_neighbors, largest=False)
+            return _distances(nearest, embedding.square().sum(1, keepdim=True)), location
+        queries_at_once = _CPU_QUERIES if embedding.device.type == "cpu" else _GPU_QUERIES
+        found = [self._nearest_neighbor(queries) for queries in embedding.split(queries_at_once)]
+        return torch.cat([distances for distances, _ in found]), torch.cat([locations for _, locations in found])
+
+    def _nearest_neighbor(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        starts = range(0, len(self.memory_bank), _BANK_BLOCK)
+        blocks = [slice(start, start + _BANK_BLOCK) for start in starts]
+        per_block = torch.stack([self._partial_distances(queries, block).amin(1) for block in blocks])
+        nearest, best_block = per_block.min(0)
+        # A minimum alone is twice as fast as a minimum with its place: look for the place in the best block only.
+        locations = torch.empty_like(best_block)
+        for number in best_block.unique().tolist():
+            asking = best_block == number
+            in_block = self._partial_distances(queries[asking], blocks[number]).argmin(1)
+            locations[asking] = starts[number] + in_block
+        return _distances(nearest, queries.square().sum(1)), locations
+
+    def _partial_distances(self, queries: torch.Tensor, block: slice) -> torch.Tensor:
+        """Squared distances ``(n, block)`` without the square of the query, which does not change their order."""
+        bank = self.memory_bank[block]
+        return torch.addmm(bank.square().sum(1), queries, bank.T, alpha=-2)
+
+
+def _distances(partial: torch.Tensor, query_squares: torch.Tensor) -> torch.Tensor:
+    return (partial + query_squares).clamp_(min=0).sqrt_()

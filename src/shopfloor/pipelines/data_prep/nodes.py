@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
@@ -14,8 +14,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from shopfloor.catalog.image_stack import LazyStack
-from shopfloor.readers import DEFAULT_READER, DatasetError, find_root, read_index
-from shopfloor.readers.checks import Finding
+from shopfloor.catalog.index import FolderChangedError, check_same_files
+from shopfloor.readers import DEFAULT_READER, find_root, read_index
 from shopfloor.readers.index_table import changed_files, split_paths
 from shopfloor.readers.pixels import read_image, read_mask, resize_image, resize_mask
 
@@ -57,34 +57,31 @@ def index_category(settings: Settings, folder: Path | None = None, *, dataset: s
     return read_index(reader, root, dataset, category, settings.get("options"))
 
 
-def check_unchanged(index: pd.DataFrame, settings: Settings, folder: Path | None = None) -> None:
+def check_unchanged(index: pd.DataFrame, indexed_ns: int, settings: Settings, folder: Path | None = None) -> None:
     """Make sure that the files are still those that the index was made from.
+
+    Path, size and time of every indexed file are compared. Only where a folder changed since, which is how an added
+    file shows, is the category read again.
 
     Args:
         index: Index table of one category.
+        indexed_ns: When it was written, in nanoseconds since 1970.
         settings: The dataset's entry.
         folder: Root of a generated dataset.
 
     Raises:
-        DatasetError: Files changed or went missing.
+        FolderChangedError: Files were added, altered or removed.
+        DatasetError: The folder is gone or cannot be read any more.
     """
     root = _root(settings, folder)
-    changed = changed_files(index, root)
-    if not changed:
-        return
-    first = index.iloc[0]
-    raise DatasetError(
-        Finding(
-            "FOLDER_CHANGED",
-            first["dataset"],
-            first["category"],
-            f"{len(changed)} files under {root} changed or are gone since they were indexed",
-            f"first: {changed[0]}",
-            "Results of old and new files must not be mixed: put the files back, or delete the category's index in "
-            "data/02_intermediate and run again, which makes everything anew that depends on it",
-            tuple(changed),
-        )
-    )
+    if changed := changed_files(index, root):
+        raise FolderChangedError(index, changed)
+    images = [PurePosixPath(image) for image in index["image"]]
+    folders = {parent for image in images for parent in image.parents}
+    if max((root / each).stat().st_mtime_ns for each in folders) > indexed_ns:
+        first = index.iloc[0]
+        found = index_category(settings, folder, dataset=first["dataset"], category=first["category"])
+        check_same_files(index, found)
 
 
 def prepare_images(index: pd.DataFrame, settings: Settings, folder: Path | None = None, *, image_size: int) -> LazyStack:

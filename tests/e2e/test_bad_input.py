@@ -1,0 +1,138 @@
+"""Bad input ends early with one clear message, no wall of code, and nothing half-written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running import kedro, results, unfinished_files
+from tests.readers.trees import make_tree, save_mask
+
+OWN = "own_data: {parts: {root: parts}}\n"
+
+
+def write_local(project: Path, text: str) -> None:
+    (project / "conf/local/parameters.yml").write_text(text, encoding="utf-8")
+
+
+def run_own(project: Path, *arguments: str) -> tuple[int, str]:
+    """Model evaluation of the user's own parts alone."""
+    return kedro(project, "run", "--env=test", "--params=only.datasets=parts,only.detectors=padim", *arguments)
+
+
+def assert_clear(code: int, output: str, *texts: str) -> None:
+    assert code == 1, output
+    assert "Traceback" not in output, output
+    for text in texts:
+        assert text in output, output
+
+
+def no_root(project: Path) -> None:
+    pass
+
+
+def one_level_too_high(project: Path) -> None:
+    make_tree(project / "parts" / "inner")
+
+
+def empty_category(project: Path) -> None:
+    make_tree(project / "parts")
+    for path in (project / "parts/bolt/train/good").iterdir():
+        path.unlink()
+
+
+def unreadable_image(project: Path) -> None:
+    make_tree(project / "parts")
+    (project / "parts/bolt/test/good/000.png").write_bytes(b"\x89PNG not really")
+
+
+def mask_of_another_size(project: Path) -> None:
+    make_tree(project / "parts")
+    save_mask(project / "parts/bolt/ground_truth/bent/000_mask.png", width=65)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "texts"),
+    [
+        (no_root, ["[ROOT_MISSING]", "parts", "does not exist"]),
+        (one_level_too_high, ["[LAYOUT_UNKNOWN]", "inner"]),
+        (empty_category, ["[SPLIT_EMPTY] parts/bolt", "train"]),
+        (unreadable_image, ["[IMAGE_UNREADABLE] parts/bolt", "test/good/000.png"]),
+        (mask_of_another_size, ["[MASK_SIZE] parts/bolt", "65 x"]),
+    ],
+)
+def test_a_spoilt_folder_is_named(project: Path, spoil: Callable[[Path], None], texts: list[str]) -> None:
+    write_local(project, OWN)
+    spoil(project)
+    assert_clear(*run_own(project), *texts)
+    assert unfinished_files(project) == []
+    made = {path.split("/")[0] for path in results(project)}
+    assert made <= {"06_models", "08_reporting"}, "backbone weights and a report that shows the hole, nothing else"
+
+
+@pytest.mark.parametrize(
+    ("local", "arguments", "texts"),
+    [
+        ("model_evaluation: {detectors: [patchcor]}", [], ["model_evaluation.detectors: 'patchcor' is unknown", "padim"]),
+        ("model_evaluation: {datasets: [elvp]}", [], ["model_evaluation.datasets: 'elvp' is unknown", "elpv"]),
+        ("detectors: {padim: {init_arg: {}}}", [], ["detectors.padim: unknown key init_arg"]),
+        ("{}", ["--params=only.detectors=nothing"], ["only.detectors: nothing is unknown"]),
+    ],
+)
+def test_an_impossible_grid_is_refused_before_anything_runs(
+    project: Path, local: str, arguments: list[str], texts: list[str]
+) -> None:
+    write_local(project, local + "\n")
+    assert_clear(*kedro(project, "run", *arguments), *texts)
+    assert results(project) == {}
+
+
+def test_missing_weights_say_which_file_and_cost_the_fits_only(project: Path) -> None:
+    write_local(project, OWN + "backbones: {tf_efficientnet_lite0: {weights: {file: /no/such/weights.pth}}}\n")
+    make_tree(project / "parts")
+    assert_clear(*run_own(project), "/no/such/weights.pth", "tf_efficientnet_lite0")
+    assert unfinished_files(project) == []
+    assert not list((project / "data/06_models").rglob("*.pt"))
+
+
+def test_a_missing_package_names_the_extra_that_brings_it(project: Path, tmp_path_factory, monkeypatch) -> None:
+    """Hides the package of the solar cells from the command, as if the extra ``demo`` were not installed."""
+    hider = tmp_path_factory.mktemp("hider")
+    (hider / "sitecustomize.py").write_text(
+        "import importlib.util as util\n"
+        "real = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name.startswith(('elpv', 'efficientnet')) else real(name, *rest)\n"
+    )
+    from tests.e2e import running
+
+    monkeypatch.setattr(running, "PROJECT", f"{running.PROJECT}:{hider}")
+    code, output = kedro(project, "run", "--env=test")
+    assert_clear(code, output, "[PACKAGE_MISSING]", 'pip install -e ".[demo]"', "elpv", "efficientnet_lite0")
+    assert unfinished_files(project) == []
+
+
+def test_a_changed_folder_is_noticed_by_a_plain_and_by_a_resumed_run(project: Path) -> None:
+    write_local(project, OWN)
+    make_tree(project / "parts")
+    code, output = run_own(project)
+    assert code == 0, output
+    before = results(project)
+    make_tree(project / "parts2")
+    image = project / "parts/bolt/train/good/000.png"
+    image.write_bytes((project / "parts2/bolt/train/good/001.png").read_bytes())
+    for arguments in ([], ["--only-missing-outputs"]):
+        assert_clear(*run_own(project, *arguments), "[FOLDER_CHANGED] parts/bolt", "train/good/000.png", "02_intermediate")
+    assert results(project) == before, "nothing of the old results is touched"
+
+
+def test_an_added_image_is_noticed(project: Path) -> None:
+    write_local(project, OWN)
+    make_tree(project / "parts")
+    assert run_own(project)[0] == 0
+    make_tree(project / "other")
+    added = project / "parts/bolt/test/good/099.png"
+    added.write_bytes((project / "other/bolt/train/good/003.png").read_bytes() + b"\0")
+    for arguments in ([], ["--only-missing-outputs"]):
+        assert_clear(*run_own(project, *arguments), "[FOLDER_CHANGED] parts/bolt", "099.png")

@@ -1,0 +1,95 @@
+"""The registered pipelines: their names, their shape, and that no test data reaches training."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from kedro.framework.project import configure_project, pipelines
+from kedro.pipeline import Pipeline
+
+from shopfloor.config import ProjectConfigLoader
+
+STAGES = ["data_prep", "perturbation", "training", "evaluation", "reporting"]
+EXPERIMENTS = ["model_evaluation", "noisy_labels"]
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(params=["base", "paper", "test"])
+def registered(request: pytest.FixtureRequest) -> dict[str, Pipeline]:
+    """All pipelines of an environment."""
+    from kedro.framework.project import settings
+
+    configure_project("shopfloor")
+    ProjectConfigLoader(str(PROJECT / "conf"), env=request.param, **settings.CONFIG_LOADER_ARGS)
+    found = dict(pipelines)
+    configure_project("shopfloor")
+    return found
+
+
+def test_experiments_and_stages_are_registered(registered: dict[str, Pipeline]) -> None:
+    assert set(registered) == {"__default__", *EXPERIMENTS, *STAGES}
+    assert registered["__default__"].nodes == registered["model_evaluation"].nodes
+
+
+def test_an_experiment_is_its_five_stages(registered: dict[str, Pipeline]) -> None:
+    for experiment in EXPERIMENTS:
+        assert {node.namespace for node in registered[experiment].nodes} == set(STAGES)
+    for stage in STAGES:
+        every = set(registered[stage].nodes)
+        assert {node.namespace for node in every} == {stage}
+        for experiment in EXPERIMENTS:
+            assert {node for node in registered[experiment].nodes if node.namespace == stage} <= every
+
+
+def test_an_experiment_needs_nothing_but_parameters(registered: dict[str, Pipeline]) -> None:
+    for experiment in EXPERIMENTS:
+        assert all(name.startswith("params:") for name in registered[experiment].inputs())
+
+
+def test_training_receives_training_images_and_settings_only(registered: dict[str, Pipeline]) -> None:
+    for node in registered["training"].nodes:
+        for name in node.inputs:
+            content = name.rpartition(".")[2]
+            assert name.startswith("params:") or content in ("train_images", "weights"), name
+
+
+def test_no_test_part_lies_upstream_of_training(registered: dict[str, Pipeline]) -> None:
+    """Walks from every fit to the raw folder: no test images, test masks, scores, maps or metrics on the way."""
+    carries_test_data = ("test", "test_images", "test_masks", "scores", "maps", "metrics", "predict_record", "draw")
+    for experiment in EXPERIMENTS:
+        maker = {output: node for node in registered[experiment].nodes for output in node.outputs}
+        for fit in (node for node in registered[experiment].nodes if node.namespace == "training"):
+            waiting, seen = list(fit.inputs), set()
+            while waiting:
+                name = waiting.pop()
+                if name in seen or name not in maker:
+                    continue
+                seen.add(name)
+                assert name.rpartition(".")[2] not in carries_test_data, f"{name} lies upstream of {fit.name}"
+                waiting += maker[name].inputs
+
+
+def test_every_node_of_a_cell_carries_its_tags(registered: dict[str, Pipeline]) -> None:
+    for node in registered["training"].nodes:
+        if "fit_detector" in node.func.__name__:
+            assert {"gpu", "seed_3341"} & node.tags and len(node.tags) >= 6
+
+
+def test_planning_imports_neither_torch_nor_anomalib() -> None:
+    code = "import sys, shopfloor.pipeline_registry; print(*{'torch', 'anomalib', 'timm', 'lightning'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert found.stdout.strip() == ""
+
+
+def test_the_registry_is_listed_quickly(project: Path) -> None:
+    start = time.perf_counter()
+    listed = subprocess.run(
+        [sys.executable, "-m", "kedro", "registry", "list"], capture_output=True, text=True, check=True, cwd=project
+    )
+    seconds = time.perf_counter() - start
+    assert set(EXPERIMENTS) < set(listed.stdout.replace("-", " ").split())
+    assert seconds < 10  # under 2 s on a quiet machine, see docs/performance.md
