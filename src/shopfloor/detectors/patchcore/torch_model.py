@@ -1,4 +1,4 @@
-"""PatchCore's network: anomalib's, with its two costly steps done faster."""
+"""PatchCore's network: anomalib's, with its costly steps done faster."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class PatchcoreModel(AnomalibPatchcoreModel):
 
     What differs, and why:
 
-    - the coreset is chosen in batches (:mod:`shopfloor.detectors.patchcore.coreset`), 100 times faster on a CPU and
-      without a second copy of all patches;
+    - the coreset is chosen in batches (:mod:`shopfloor.detectors.patchcore.coreset`), some hundred times faster on a
+      CPU and without a second copy of all patches;
     - the search for the nearest patch goes over blocks of the bank, so its memory does not grow with the bank, and on a
       CPU it takes half the time;
     - the map is smoothed by rows and then by columns, 40 times faster on a CPU;
-    - on a CPU the backbone runs in channels-last order, up to 4 times faster.
+    - on a CPU the backbone runs in channels-last order, 1.7 times faster for EfficientNet-Lite0.
 
     Args:
         layers: As in anomalib.

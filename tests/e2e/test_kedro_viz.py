@@ -1,0 +1,40 @@
+"""The picture that kedro-viz draws: five stages in layers, tables and figures with previews."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running import kedro, run
+
+STAGES = ["data_prep", "perturbation", "training", "evaluation", "reporting"]
+
+
+@pytest.fixture
+def drawn(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of the static site of the test environment after both experiments ran."""
+    run(finished, "noisy_labels", only_missing=True)
+    monkeypatch.setenv("KEDRO_ENV", "test")
+    code, output = kedro(finished, "viz", "build", "--include-previews")
+    assert code == 0, output
+    return finished / "build" / "api"
+
+
+def test_the_graph_opens_on_five_stages_with_previews(drawn: Path) -> None:
+    graph = json.loads((drawn / "pipelines" / "noisy_labels").read_text())
+    assert graph["layers"] == STAGES
+    boxes = graph["modular_pipelines"]["__root__"]["children"]
+    assert {child["id"] for child in boxes if child["type"] == "modularPipeline"} == set(STAGES)
+    assert not [child for child in boxes if child["type"] == "task"], "every node lies in one of the boxes"
+
+    previews = {}
+    for node in graph["nodes"]:
+        if node["type"] == "data" and node["name"].startswith("reporting."):
+            details = json.loads((drawn / "nodes" / node["id"]).read_text())
+            previews[node["name"]] = details.get("preview_type")
+    assert previews["reporting.noisy_labels.noise_table"] == "TablePreview"
+    assert previews["reporting.noisy_labels.metrics"] == "TablePreview"
+    assert previews["reporting.noisy_labels.noise_figure"] == "PlotlyPreview"
+    assert previews["reporting.noisy_labels.image_auroc_figure"] == "PlotlyPreview"
