@@ -118,7 +118,12 @@ def test_names_have_the_form_of_the_house() -> None:
         ("detectors.patchcore.init_args.layers", ["b"], ["index", "images", "train_images", "weights"], ["checkpoint"]),
         ("detectors.flow.batch_size", 4, ["index", "images", "checkpoint", "metrics"], []),
         ("backbones.net.weights", "hub", ["images"], ["weights", "checkpoint", "metrics"]),
-        ("model_evaluation.image_sizes", [128], ["index", "train", "weights"], ["images", "train_images", "checkpoint"]),
+        (
+            "model_evaluation.image_sizes",
+            [128],
+            ["index", "train", "weights"],
+            ["images", "train_images", "checkpoint"],
+        ),
         ("model_evaluation.seeds", [7], ["train", "train_images", "weights"], ["checkpoint", "scores", "metrics"]),
         ("datasets.cells.options", {"split_seed": 2}, ["weights"], ["index", "images", "train", "checkpoint"]),
         ("datasets.cells.root", "/elsewhere", ["index", "images", "checkpoint", "metrics"], []),
@@ -172,7 +177,11 @@ def test_only_narrows_datasets_categories_and_detectors() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "text"),
     [
-        ("model_evaluation.detectors", ["patchcor"], "model_evaluation.detectors: 'patchcor' is unknown.*flow, patchcore"),
+        (
+            "model_evaluation.detectors",
+            ["patchcor"],
+            "model_evaluation.detectors: 'patchcor' is unknown.*flow, patchcore",
+        ),
         ("model_evaluation.datasets", ["cell"], "model_evaluation.datasets: 'cell' is unknown.*cells, parts"),
         ("model_evaluation.datasets", ["cells/mona"], "no category 'mona'.*mono, poly"),
         ("model_evaluation.image_sizes", [200], "200 does not fit detector flow.*multiple of 128"),
@@ -183,7 +192,11 @@ def test_only_narrows_datasets_categories_and_detectors() -> None:
         ("detectors.flow.learning_type", "oneclass", "detectors.flow.learning_type: 'oneclass' is none of"),
         ("detectors.flow.trainer", {}, "detectors.flow.trainer: say max_epochs"),
         ("detectors.flow.classpath", "x", "detectors.flow: unknown key classpath"),
-        ("detectors.patchcore.backbone", "nett", "detectors.patchcore.backbone: 'nett' is unknown. Known backbones: net"),
+        (
+            "detectors.patchcore.backbone",
+            "nett",
+            "detectors.patchcore.backbone: 'nett' is unknown. Known backbones: net",
+        ),
         ("datasets.cells.folder", "x", "datasets.cells: unknown key folder"),
         ("only.datasets", ["cels"], "only.datasets: cels is unknown"),
         ("own_data.cells", {"root": "x"}, "own_data: cells is the name of a dataset of the project"),

@@ -80,7 +80,9 @@ def test_every_node_of_a_cell_carries_its_tags(registered: dict[str, Pipeline]) 
 
 
 def test_planning_imports_neither_torch_nor_anomalib() -> None:
-    code = "import sys, shopfloor.pipeline_registry; print(*{'torch', 'anomalib', 'timm', 'lightning'} & set(sys.modules))"
+    code = (
+        "import sys, shopfloor.pipeline_registry; print(*{'torch', 'anomalib', 'timm', 'lightning'} & set(sys.modules))"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
     assert found.stdout.strip() == ""
 

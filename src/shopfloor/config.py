@@ -38,7 +38,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
         if key != "parameters":
             return config
         if (self.env or self.default_run_env) != LOCAL_ENV:
-            config = OmegaConf.to_container(OmegaConf.merge(config, self._local_blocks()))
+            config = OmegaConf.to_object(OmegaConf.merge(config, self._local_blocks()))
         return self._with_absolute_roots(config)
 
     def _local_blocks(self) -> dict[str, Any]:
@@ -48,7 +48,6 @@ class ProjectConfigLoader(OmegaConfigLoader):
         except MissingConfigException:
             return {}
         return {key: parameters[key] for key in LOCAL_BLOCKS if parameters.get(key)}
-
 
     def _with_absolute_roots(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Folders are relative to the project, as in the catalog, wherever the command or notebook was started."""

@@ -28,8 +28,10 @@ FULL_TEST_SET = "full"
 LEARNING_TYPES = ("one_class", "unsupervised", "supervised")
 _DETECTOR_KEYS = {
     "class_path", "init_args", "backbone", "learning_type", "gives_maps", "batch_size", "trainer", "size_multiple",
-    "version",
+    "num_workers", "version",
 }  # fmt: skip
+#: Keys of a detector's entry that do not change what it computes.
+_WITHOUT_EFFECT = ("size_multiple", "num_workers")
 _DATASET_KEYS = {
     "reader", "root", "categories", "options", "generator", "title", "licence", "source",
 }  # fmt: skip
@@ -142,17 +144,22 @@ class Cell:
 
     @cached_property
     def _fit_digest(self) -> str:
-        backbone = dict(self.backbone_settings or {})
-        if isinstance(weights := backbone.get("weights"), Mapping) and "file" in weights:
-            backbone["weights"] = Path(weights["file"]).name  # where the file lies is not a property of the result
         return digest(
             CODE_VERSIONS["fit"],
             self._images_digest,
             self._split_digest(self.condition, self.seed),
-            {key: value for key, value in self.detector_settings.items() if key != "size_multiple"},
-            backbone,
+            {key: value for key, value in self.detector_settings.items() if key not in _WITHOUT_EFFECT},
+            self._backbone_facts,
             self.seed,
         )
+
+    @cached_property
+    def _backbone_facts(self) -> dict[str, Any]:
+        """The backbone's entry; of a weight file its name counts and not where it lies."""
+        facts = dict(self.backbone_settings or {})
+        if isinstance(weights := facts.get("weights"), Mapping) and "file" in weights:
+            facts["weights"] = Path(weights["file"]).name
+        return facts
 
     @cached_property
     def _coordinates(self) -> str:
@@ -257,7 +264,7 @@ class Cell:
 
     @cached_property
     def weights_name(self) -> str:
-        return f"{slug(str(self.backbone))}.{digest(CODE_VERSIONS['weights'], self.backbone, self.backbone_settings)}"
+        return f"{slug(str(self.backbone))}.{digest(CODE_VERSIONS['weights'], self.backbone, self._backbone_facts)}"
 
     @property
     def weights(self) -> str:

@@ -286,7 +286,7 @@ class Brightness(AnomalibModule):
         self.model = _MeanOfImage(flaw)
 
     learning_type = LearningType.ONE_CLASS
-    trainer_arguments = {"max_steps": 1}  # noqa: RUF012
+    trainer_arguments = {"max_steps": 1}
 
     def training_step(self, batch, batch_idx):
         assert batch.image.dtype == torch.float32

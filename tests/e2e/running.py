@@ -27,9 +27,7 @@ class _Recorder:
         self.nodes.append(node.name)
 
 
-def run(
-    project: Path, pipeline: str, *, only_missing: bool = False, params: dict[str, Any] | None = None
-) -> list[str]:
+def run(project: Path, pipeline: str, *, only_missing: bool = False, params: dict[str, Any] | None = None) -> list[str]:
     """Run a pipeline of the environment ``test`` in this process.
 
     Returns:
@@ -38,6 +36,7 @@ def run(
     bootstrap_project(project)
     recorder = _Recorder()
     with ShopfloorSession.create(project_path=project, env="test", runtime_params=params) as session:
+        assert isinstance(session, ShopfloorSession)
         session._hook_manager.register(recorder)
         session.run(pipeline_names=[pipeline], only_missing_outputs=only_missing)
     return recorder.nodes

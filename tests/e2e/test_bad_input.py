@@ -75,7 +75,11 @@ def test_a_spoilt_folder_is_named(project: Path, spoil: Callable[[Path], None], 
 @pytest.mark.parametrize(
     ("local", "arguments", "texts"),
     [
-        ("model_evaluation: {detectors: [patchcor]}", [], ["model_evaluation.detectors: 'patchcor' is unknown", "padim"]),
+        (
+            "model_evaluation: {detectors: [patchcor]}",
+            [],
+            ["model_evaluation.detectors: 'patchcor' is unknown", "padim"],
+        ),
         ("model_evaluation: {datasets: [elvp]}", [], ["model_evaluation.datasets: 'elvp' is unknown", "elpv"]),
         ("detectors: {padim: {init_arg: {}}}", [], ["detectors.padim: unknown key init_arg"]),
         ("{}", ["--params=only.detectors=nothing"], ["only.detectors: nothing is unknown"]),
@@ -103,7 +107,8 @@ def test_a_missing_package_names_the_extra_that_brings_it(project: Path, tmp_pat
     (hider / "sitecustomize.py").write_text(
         "import importlib.util as util\n"
         "real = util.find_spec\n"
-        "util.find_spec = lambda name, *rest: None if name.startswith(('elpv', 'efficientnet')) else real(name, *rest)\n"
+        "hidden = ('elpv', 'efficientnet')\n"
+        "util.find_spec = lambda name, *rest: None if name.startswith(hidden) else real(name, *rest)\n"
     )
     from tests.e2e import running
 
@@ -123,7 +128,9 @@ def test_a_changed_folder_is_noticed_by_a_plain_and_by_a_resumed_run(project: Pa
     image = project / "parts/bolt/train/good/000.png"
     image.write_bytes((project / "parts2/bolt/train/good/001.png").read_bytes())
     for arguments in ([], ["--only-missing-outputs"]):
-        assert_clear(*run_own(project, *arguments), "[FOLDER_CHANGED] parts/bolt", "train/good/000.png", "02_intermediate")
+        assert_clear(
+            *run_own(project, *arguments), "[FOLDER_CHANGED] parts/bolt", "train/good/000.png", "02_intermediate"
+        )
     assert results(project) == before, "nothing of the old results is touched"
 
 

@@ -58,8 +58,8 @@ def test_a_changed_setting_runs_again_what_it_touches_only(finished: Path) -> No
     assert touched and all(".padim." in name for name in touched)
     assert "reporting.model_evaluation.render_report" in ran
     # and back again: nothing is trained, the reports are those of the first setting
-    ran = run(finished, "model_evaluation", only_missing=True)
-    assert ran and all(name.startswith("reporting.") for name in ran)
+    back = run(finished, "model_evaluation", only_missing=True)
+    assert back and all(name.startswith("reporting.") for name in back)
 
 
 def test_a_smaller_grid_makes_the_reports_anew_and_nothing_else(finished: Path) -> None:
@@ -76,16 +76,16 @@ def test_experiments_share_their_cells(finished: Path) -> None:
 
 
 def test_a_detector_that_raises_costs_its_own_cells(finished: Path) -> None:
-    broken = {
-        "detectors": {"padim": {"class_path": "tests.e2e.stub_detectors.Broken", "init_args": {"n_features": 8}}}
-    }
+    broken = {"detectors": {"padim": {"class_path": "tests.e2e.stub_detectors.Broken", "init_args": {"n_features": 8}}}}
     with pytest.raises(FailedNodesError, match="(?s)2 steps failed.*RuntimeError: the valve is <stuck>") as error:
         run(finished, "model_evaluation", only_missing=True, params=broken)
     assert "--only-missing-outputs" in error.value.message
     metrics = pd.read_csv(finished / "data/08_reporting/model_evaluation/metrics.csv")
     assert set(metrics.loc[metrics["detector"] == "padim", "status"]) == {"failed"}
     assert metrics.loc[metrics["detector"] == "padim", "value"].isna().all()
-    assert metrics.loc[(metrics["detector"] == "patchcore") & (metrics["metric"] == "image_auroc"), "value"].notna().all()
+    assert (
+        metrics.loc[(metrics["detector"] == "patchcore") & (metrics["metric"] == "image_auroc"), "value"].notna().all()
+    )
     report = (finished / "data/08_reporting/model_evaluation/report.html").read_text()
     assert "the valve is &lt;stuck&gt;" in report and "the valve is <stuck>" not in report
 

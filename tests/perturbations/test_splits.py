@@ -11,7 +11,8 @@ from shopfloor.perturbations.splits import SplitError, clean_split, noise_count,
 
 def make_index(train_good: int = 50, test_good: int = 20, test_bad: int = 30, train_bad: int = 0) -> pd.DataFrame:
     parts = [
-        ("train", "good", train_good), ("train", "bad", train_bad), ("test", "good", test_good), ("test", "bad", test_bad)
+        ("train", "good", train_good), ("train", "bad", train_bad),
+        ("test", "good", test_good), ("test", "bad", test_bad),
     ]  # fmt: skip
     rows = [
         {"split": split, "label": label, "image": f"{split}/{label}/{i:03d}.png"}

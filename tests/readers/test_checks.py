@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from tests.readers.trees import SIDE, make_tree, save_image, save_mask
 
 from shopfloor.readers import DatasetError, find_root, folder, load_reader, read_index
 from shopfloor.readers.checks import CategoryFiles, Finding, bad_in_train, checked_index
@@ -25,6 +24,7 @@ from shopfloor.readers.index_table import (
     split_paths,
 )
 from shopfloor.readers.measure import FileFacts
+from tests.readers.trees import SIDE, make_tree, save_image, save_mask
 
 
 def error_of(root: Path, category: str = "bolt") -> DatasetError:

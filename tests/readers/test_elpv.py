@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tests.readers.trees import save_image
 
 from shopfloor.readers import DatasetError, elpv, find_root, read_index
+from tests.readers.trees import save_image
 
 
 @pytest.fixture(scope="module")

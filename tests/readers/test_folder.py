@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.readers.trees import make_tree, save_image, save_mask
 
 from shopfloor.readers import DatasetError, folder
+from tests.readers.trees import make_tree, save_image, save_mask
 
 
 def error_of(root: Path, category: str = "bolt", **options: str) -> DatasetError:

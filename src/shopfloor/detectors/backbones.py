@@ -62,7 +62,8 @@ def read_weights(name: str, settings: dict[str, Any]) -> dict[str, torch.Tensor]
         name: timm name, e.g. ``wide_resnet50_2.tv_in1k``.
         settings: Entry of the backbones' parameter file. Its ``weights`` are one of ``hub`` (timm downloads them on
             first use), ``random`` (an untrained network, always the same one), ``{package: module name}`` (a ``.pth``
-            file inside an installed pip package) or ``{file: path}`` (``.pth`` or ``.safetensors``).
+            file inside an installed pip package) or ``{file: path}`` (``.pth`` or ``.safetensors``); a file takes
+            precedence.
 
     Returns:
         State dict of the whole network, every tensor of it, under timm's names.
@@ -80,10 +81,10 @@ def read_weights(name: str, settings: dict[str, Any]) -> dict[str, torch.Tensor]
             return _read_hub(name)
         case "random":
             return _random_weights(name)
+        case {"file": path}:  # first: a file named in conf/local stands beside the package of conf/base
+            return _read_file(name, Path(path))
         case {"package": str(package)}:
             return _read_file(name, _weight_file_in_package(name, package))
-        case {"file": path}:
-            return _read_file(name, Path(path))
         case other:
             raise WeightsMissing(
                 f"Backbone '{name}': weights are {other!r}. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,6 +10,9 @@ import torch
 
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.detectors.building import DetectorError
+
+# Set here because Lightning raises its own level to INFO when it is imported: which devices it found, what it sells.
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 
 def quiet_trainer(**arguments: Any) -> pl.Trainer:

@@ -48,7 +48,7 @@ def image_pg2(scores: ArrayLike, is_bad: ArrayLike, *, share: float = 0.02) -> f
         share: Share of bad images below the threshold, in [0, 1).
     """
     good, bad = _good_and_bad(scores, is_bad)
-    return _share_below(_interpolated_quantile(bad, share), good)
+    return _share_below(interpolated_quantile(bad, share), good)
 
 
 def image_pb2(scores: ArrayLike, is_bad: ArrayLike, *, share: float = 0.02) -> float:
@@ -63,7 +63,7 @@ def image_pb2(scores: ArrayLike, is_bad: ArrayLike, *, share: float = 0.02) -> f
         share: Share of good images above the threshold, in [0, 1).
     """
     good, bad = _good_and_bad(scores, is_bad)
-    return _share_below(_interpolated_quantile(-good, share), -bad)
+    return _share_below(interpolated_quantile(-good, share), -bad)
 
 
 def image_pg2_strict(scores: ArrayLike, is_bad: ArrayLike, *, share: float = 0.02) -> float:
@@ -118,7 +118,7 @@ def _rank_images(scores: ArrayLike, is_bad: ArrayLike) -> Ranking:
     return rank(bad, [good])
 
 
-def _interpolated_quantile(scores: NDArray[np.float64], share: float) -> float:
+def interpolated_quantile(scores: NDArray[np.float64], share: float) -> float:
     """Linearly interpolated quantile at position ``share * (n - 1)`` of the sorted scores.
 
     Computed in rational numbers and rounded once. ``numpy.quantile`` rounds on the way and can land just

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from shopfloor.metrics.image import interpolated_quantile
 from shopfloor.report.tables import (
     MEAN_OVER_DATASETS,
     METRICS,
@@ -61,7 +62,7 @@ def score_thresholds(scores: pd.DataFrame) -> Thresholds:
     good, bad = _good_and_bad(scores)
     if not len(good) or not len(bad):
         return Thresholds(np.nan, np.nan, np.nan, np.nan)
-    pg2, pb2 = float(np.quantile(bad, 0.02)), float(np.quantile(good, 0.98))
+    pg2, pb2 = interpolated_quantile(bad, 0.02), -interpolated_quantile(-good, 0.02)
     return Thresholds(pg2, pb2, float(np.mean(good < pg2)), float(np.mean(bad > pb2)))
 
 

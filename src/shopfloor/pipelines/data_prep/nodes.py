@@ -84,7 +84,9 @@ def check_unchanged(index: pd.DataFrame, indexed_ns: int, settings: Settings, fo
         check_same_files(index, found)
 
 
-def prepare_images(index: pd.DataFrame, settings: Settings, folder: Path | None = None, *, image_size: int) -> LazyStack:
+def prepare_images(
+    index: pd.DataFrame, settings: Settings, folder: Path | None = None, *, image_size: int
+) -> LazyStack:
     """Decode every image once and resize it to the model input.
 
     Args:

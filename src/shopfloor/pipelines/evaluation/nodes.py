@@ -81,8 +81,9 @@ def measure(
     elif not test["has_pixel_labels"].any():
         lines += _not_available(PIXEL_METRICS, "this dataset has no pixel labels")
     else:
-        rows = np.flatnonzero(chosen)
-        lines += _lines(PIXEL_METRICS, lambda: pixel_metrics(_Rows(maps, rows), _Rows(gt_masks, rows)))
+        chosen_maps = ImagePart(maps, pd.DataFrame({"row": np.flatnonzero(chosen)}))
+        chosen_masks = ImagePart(gt_masks.stack, gt_masks.table[chosen])
+        lines += _lines(PIXEL_METRICS, lambda: pixel_metrics(chosen_maps, chosen_masks))
     return pd.DataFrame([{**coordinates, **line} for line in lines])
 
 
@@ -106,19 +107,6 @@ def show_examples(
     from shopfloor.report.examples import draw_examples
 
     return draw_examples(scores, test_images, maps, test_masks)
-
-
-class _Rows:
-    """Chosen rows of maps or masks, read one by one."""
-
-    def __init__(self, arrays: Any, rows: np.ndarray) -> None:
-        self._arrays, self._rows = arrays, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self._arrays[self._rows[index]]
 
 
 def _image_values(scores: pd.DataFrame) -> dict[str, float]:

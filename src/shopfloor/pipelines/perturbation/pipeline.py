@@ -20,7 +20,9 @@ STAGE = "perturbation"
 def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
     """One split per category and condition (and seed where it is drawn); its parts per image size."""
     cells = list(cells)
-    splits = {cell.split_name(cell.condition, cell.seed): (cell, cell.condition, cell.seed) for cell in cells}
+    splits: dict[str, tuple[Cell, Condition, int | None]] = {
+        cell.split_name(cell.condition, cell.seed): (cell, cell.condition, cell.seed) for cell in cells
+    }
     for cell in cells:
         if cell.common_draw:  # the draw whose test set is shared need not be trained on in this grid
             splits[cell.split_name(cell.common_draw, cell.common_seed)] = (cell, cell.common_draw, cell.common_seed)

@@ -40,9 +40,7 @@ def write_plan(*, plan: Plan) -> Plan:
     return plan
 
 
-def collect_metrics(
-    plan: Plan, *metrics: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
-) -> pd.DataFrame:
+def collect_metrics(plan: Plan, *metrics: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
     """All metrics of the experiment as one tidy table.
 
     Args:
@@ -61,9 +59,7 @@ def collect_metrics(
     return pd.concat(tables, ignore_index=True)
 
 
-def collect_costs(
-    plan: Plan, *records: dict[str, Any] | MissingResult, cells: Sequence[Coordinates]
-) -> pd.DataFrame:
+def collect_costs(plan: Plan, *records: dict[str, Any] | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
     """What every training and prediction took.
 
     Args:
@@ -90,9 +86,7 @@ def collect_costs(
     return pd.DataFrame(lines)
 
 
-def collect_scores(
-    plan: Plan, *scores: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
-) -> pd.DataFrame:
+def collect_scores(plan: Plan, *scores: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
     """Raw scores of every test image of every cell that has them.
 
     Args:

@@ -94,4 +94,3 @@ def _plan(experiment: Experiment) -> dict[str, Any]:
         },
         "cells": [{**cell.coordinates, "metrics": cell.metrics, "checkpoint": cell.checkpoint} for cell in cells],
     }
-
