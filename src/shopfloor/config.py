@@ -38,7 +38,8 @@ class ProjectConfigLoader(OmegaConfigLoader):
         if key != "parameters":
             return config
         if (self.env or self.default_run_env) != LOCAL_ENV:
-            config = OmegaConf.to_object(OmegaConf.merge(config, self._local_blocks()))
+            merged: Any = OmegaConf.to_container(OmegaConf.merge(config, self._local_blocks()))
+            config = merged
         return self._with_absolute_roots(config)
 
     def _local_blocks(self) -> dict[str, Any]:
