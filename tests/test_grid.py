@@ -200,6 +200,7 @@ def test_only_narrows_datasets_categories_and_detectors() -> None:
         ("datasets.cells.folder", "x", "datasets.cells: unknown key folder"),
         ("only.datasets", ["cels"], "only.datasets: cels is unknown"),
         ("own_data.cells", {"root": "x"}, "own_data: cells is the name of a dataset of the project"),
+        ("own_data", {"my.parts": {"root": "x"}}, "'my.parts' cannot be a name"),
         ("own_data.mine", "/path", "own_data.mine: expected keys and values"),
     ],
 )

@@ -539,6 +539,8 @@ def _narrowed(parameters: Parameters, what: str, names: list[str]) -> list[str]:
 
 def _entry(parameters: Parameters, block: str, name: str, where: str) -> Parameters:
     entries = parameters.get(block) or {}
+    if block != "backbones" and not re.fullmatch(r"[\w-]+", name):  # a dot or slash would not be one part of a path
+        raise GridError(f"{where}: {name!r} cannot be a name. Use letters, digits, _ and -.")
     if name not in entries:
         raise GridError(f"{where}: {name!r} is unknown. Known {block}: {_names(entries)}.")
     entry = entries[name] or {}

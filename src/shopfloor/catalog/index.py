@@ -18,8 +18,8 @@ class FolderChangedError(click.ClickException):
         super().__init__(
             f"[FOLDER_CHANGED] {first['dataset']}/{first['category']}: {len(changed)} images or masks were added, "
             f"removed or altered since results were computed from this folder (first: {changed[0]}). Results of old "
-            f"and new files must not be mixed: put the files back, or delete the category's index in data/02_intermediate and "
-            f"run again, which makes everything anew that depends on it."
+            f"and new files must not be mixed: put the files back, or delete the category's index in "
+            f"data/02_intermediate and run again, which makes everything anew that depends on it."
         )
 
 

@@ -1,0 +1,77 @@
+"""The noisy-label experiment against the protocol (4.5), recomputed from what is stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.framework.startup import bootstrap_project
+from kedro.io import DataCatalog
+from sklearn.metrics import roc_auc_score
+
+from shopfloor.config import project_parameters
+from shopfloor.grid import Cell, expand_experiments
+from shopfloor.session import ShopfloorSession
+from tests.e2e.running import run
+
+Results = tuple[tuple[Cell, ...], DataCatalog]
+
+
+@pytest.fixture
+def noisy(finished: Path) -> Results:
+    """Cells of the finished experiment and the catalog to load their results from."""
+    run(finished, "noisy_labels", only_missing=True)
+    bootstrap_project(finished)
+    with ShopfloorSession.create(project_path=finished, env="test") as session:
+        catalog = session.load_context().catalog
+        return expand_experiments(project_parameters())["noisy_labels"].cells, catalog
+
+
+def value(metrics: pd.DataFrame, name: str) -> float:
+    return float(metrics.loc[metrics["metric"] == name, "value"].iloc[0])
+
+
+def test_the_experiment_follows_the_protocol(noisy: Results) -> None:
+    cells, catalog = noisy
+    index = catalog.load(cells[0].index).set_index("image")
+    common = {}
+    for cell in cells:
+        train, test = catalog.load(cell.train), catalog.load(cell.test)
+        content = index["sha256"]
+        assert not set(content[train["image"]]) & set(content[test["image"]]), "disjoint by content"
+        assert len(train) == 12, "the size of the training set stays the same"
+        moved = train["image"].str.contains("/test/").sum()
+        assert moved == {"clean": 0, "noise_10": 1, "noise_20": 2}[cell.condition.name]
+        assert (test["label"] == "bad").sum() == 12 - moved and (test["label"] == "good").sum() == 6
+        assert catalog.load(cell.fit_record)["n_train_bad"] == 0, "the detector is told that all are good"
+
+        # the metrics, recomputed with scikit-learn from the stored raw scores and maps
+        scores = catalog.load(cell.scores)
+        measured_on = catalog.load(cell.common_test) if cell.common_draw else test
+        chosen = scores["image"].isin(measured_on["image"]).to_numpy()
+        metrics = catalog.load(cell.metrics)
+        expected = roc_auc_score(scores["label"][chosen] == "bad", scores["pred_score"][chosen])
+        assert value(metrics, "image_auroc") == pytest.approx(expected, abs=1e-12)
+        masks = np.stack([mask for mask, use in zip(catalog.load(cell.test_masks), chosen, strict=True) if use])
+        expected = roc_auc_score(masks.ravel(), catalog.load(cell.maps)[chosen].ravel())
+        assert value(metrics, "pixel_auroc") == pytest.approx(expected, abs=1e-9)
+        if cell.common_draw:
+            common[cell.condition.name] = tuple(scores["image"][chosen])
+    assert set(common) == {"clean", "noise_10", "noise_20"}
+    assert len(set(common.values())) == 1, "all levels are compared on the same images"
+
+
+def test_the_table_has_a_column_per_level_and_test_set(noisy: Results) -> None:
+    _, catalog = noisy
+    table = catalog.load("reporting.noisy_labels.noise_table")
+    levels = ["clean", "noise_10", "noise_20"]
+    assert {*levels, *(f"{level}_same_test" for level in levels)} <= set(table.columns)
+    line = table[(table["metric"] == "image_auroc") & (table["dataset"] == "machined_parts")].iloc[0]
+    metrics = catalog.load("reporting.noisy_labels.metrics")
+    full = metrics[(metrics["metric"] == "image_auroc") & (metrics["test_set"] == "full")].set_index("condition")
+    for level in levels:
+        assert line[level] == pytest.approx(full.loc[level, "value"])
+    report = catalog.load("reporting.noisy_labels.report")
+    assert "Noisy labels" in report and "same test" in report

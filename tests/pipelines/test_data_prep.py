@@ -1,0 +1,92 @@
+"""Prepared images and masks against pixels worked out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from shopfloor.pipelines.data_prep.nodes import index_category, prepare_images, prepare_masks, report_resize
+from shopfloor.readers import DatasetError
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Grey and colour images of several sizes; defects of one pixel, of a block, and none."""
+    rng = np.random.default_rng(0)
+    for i, shape in enumerate([(64, 64), (64, 64, 3), (100, 40), (40, 130, 3)]):
+        save(tmp_path / f"part/train/good/{i}.png", rng.integers(0, 255, shape, dtype=np.uint8))
+    save(tmp_path / "part/test/good/0.png", np.full((64, 64), 77, np.uint8))
+    masks = {name: np.zeros((128, 128), np.uint8) for name in ("a", "b", "c")}
+    masks["a"][1, 1] = 255  # one pixel at an odd place: not sampled when the size is halved
+    masks["b"][1, 1] = masks["b"][64:80, 32:48] = 255  # the block stays, the pixel goes
+    masks["c"][:] = 0
+    for name, mask in masks.items():
+        save(tmp_path / f"part/test/dent/{name}.png", rng.integers(0, 255, (128, 128), dtype=np.uint8))
+        save(tmp_path / f"part/ground_truth/dent/{name}.png", mask)
+    return tmp_path
+
+
+def prepared(root: Path, size: int = 64) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, pd.Series]:
+    settings = {"root": str(root), "title": "Parts", "licence": "mine"}
+    index = index_category(settings, dataset="d", category="part")
+    images = np.stack(list(prepare_images(index, settings, image_size=size).arrays))
+    masks = np.stack(list(prepare_masks(index, settings, image_size=size).arrays))
+    return index, images, masks, report_resize(index, settings, image_size=size).iloc[0]
+
+
+def test_every_image_becomes_rgb_of_the_asked_size_in_the_order_of_the_index(root: Path) -> None:
+    index, images, masks, _ = prepared(root)
+    assert images.shape == (8, 64, 64, 3) and images.dtype == np.uint8
+    assert masks.shape == (8, 64, 64)
+    for row, name in enumerate(index["image"]):
+        source = Image.open(root / name).convert("RGB")
+        expected = np.asarray(source.resize((64, 64), Image.Resampling.BILINEAR))
+        assert np.array_equal(images[row], expected), name
+
+
+def test_grey_is_repeated_and_an_image_of_the_right_size_is_untouched(root: Path) -> None:
+    index, images, _, _ = prepared(root)
+    row = index.index[index["image"] == "part/train/good/0.png"][0]
+    grey = np.asarray(Image.open(root / "part/train/good/0.png"))
+    assert np.array_equal(images[row], np.stack([grey] * 3, axis=-1))
+
+
+def test_masks_are_sampled_and_good_images_have_an_empty_one(root: Path) -> None:
+    index, _, masks, _ = prepared(root)
+    by_name = dict(zip(index["image"], masks, strict=True))
+    assert by_name["part/test/dent/a.png"].sum() == 0
+    block = by_name["part/test/dent/b.png"]
+    assert block.sum() == 8 * 8 and (block[32:40, 16:24] == 1).all()
+    assert by_name["part/test/good/0.png"].sum() == by_name["part/train/good/0.png"].sum() == 0
+
+
+def test_what_vanishes_in_the_resize_is_counted(root: Path) -> None:
+    line = prepared(root)[3]
+    assert (line["train_good"], line["test_good"], line["test_bad"]) == (4, 1, 3)
+    assert line["empty_masks"] == 1, "c is empty as published"
+    assert line["vanished"] == 1, "a became empty"
+    assert (line["regions"], line["lost_regions"]) == (3, 2)
+    whole = prepared(root, size=128)[3]
+    assert (whole["vanished"], whole["lost_regions"]) == (0, 0)
+
+
+def test_an_image_that_breaks_after_the_check_is_named(root: Path) -> None:
+    settings = {"root": str(root)}
+    index = index_category(settings, dataset="d", category="part")
+    (root / "part/test/good/0.png").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"part/test/good/0\.png"):
+        list(prepare_images(index, settings, image_size=64).arrays)
+
+
+def test_a_missing_root_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="ROOT_MISSING"):
+        index_category({"root": str(tmp_path / "nothing")}, dataset="d", category="part")

@@ -1,0 +1,80 @@
+"""The measuring node: own and common test set, and what is not available."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from shopfloor.catalog.image_stack import ImagePart
+from shopfloor.metrics.names import IMAGE_METRICS, PIXEL_METRICS
+from shopfloor.pipelines.evaluation.nodes import measure
+
+COORDINATES = {"dataset": "d", "category": "c", "detector": "x", "seed": 1, "test_set": "full"}
+COUNT = 30
+
+
+@pytest.fixture
+def scores() -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    label = np.where(np.arange(COUNT) % 3 == 0, "bad", "good")
+    pred_score = rng.normal(20, 3, COUNT) + 4 * (label == "bad")
+    return pd.DataFrame({"image": [f"{i}.png" for i in range(COUNT)], "label": label, "pred_score": pred_score})
+
+
+def table(scores: pd.DataFrame, rows: slice = slice(None), pixel_labels: bool = True) -> pd.DataFrame:
+    return scores[["image", "label"]].assign(has_pixel_labels=pixel_labels)[rows].reset_index(drop=True)
+
+
+def values(result: pd.DataFrame) -> dict[str, float]:
+    return dict(zip(result["metric"], result["value"], strict=True))
+
+
+def maps_and_masks(scores: pd.DataFrame) -> tuple[np.ndarray, ImagePart]:
+    rng = np.random.default_rng(4)
+    maps = rng.normal(size=(COUNT, 8, 8)).astype(np.float32)
+    stack = np.zeros((2 * COUNT, 8, 8), np.uint8)  # the part's rows are not the stack's
+    stack[::2][(scores["label"] == "bad").to_numpy(), 2:4, 2:5] = 1
+    return maps, ImagePart(stack, pd.DataFrame({"row": np.arange(0, 2 * COUNT, 2), "label": scores["label"]}))
+
+
+def test_all_metrics_of_the_full_test_set(scores: pd.DataFrame) -> None:
+    maps, masks = maps_and_masks(scores)
+    result = measure(scores, table(scores), maps, masks, coordinates=COORDINATES)
+    assert result["metric"].tolist() == [*IMAGE_METRICS, *PIXEL_METRICS]
+    assert set(result["status"]) == {"ok"} and set(result["detector"]) == {"x"}
+    found = values(result)
+    assert found["image_auroc"] == pytest.approx(roc_auc_score(scores["label"] == "bad", scores["pred_score"]))
+    assert found["pixel_auroc"] == pytest.approx(roc_auc_score(masks.stack[::2].ravel(), maps.ravel()))
+
+
+def test_a_part_of_the_test_set_is_measured_on_its_own_images_and_pixels(scores: pd.DataFrame) -> None:
+    maps, masks = maps_and_masks(scores)
+    found = values(measure(scores, table(scores, slice(5, 20)), maps, masks, coordinates=COORDINATES))
+    part = scores[5:20]
+    assert found["image_auroc"] == pytest.approx(roc_auc_score(part["label"] == "bad", part["pred_score"]))
+    assert found["pixel_auroc"] == pytest.approx(roc_auc_score(masks.stack[10:40:2].ravel(), maps[5:20].ravel()))
+
+
+@pytest.mark.parametrize("why", ["no pixel labels", "no anomaly maps"])
+def test_pixel_metrics_that_cannot_be_are_not_available(scores: pd.DataFrame, why: str) -> None:
+    maps, masks = maps_and_masks(scores)
+    with_maps = (maps, masks) if why == "no pixel labels" else (None, None)
+    result = measure(scores, table(scores, pixel_labels=False), *with_maps, coordinates=COORDINATES)
+    pixel = result[result["metric"].isin(PIXEL_METRICS)]
+    assert pixel["value"].isna().all() and set(pixel["status"]) == {"not_available"}
+    assert pixel["note"].str.contains(why).all()
+    assert set(result.loc[result["metric"].isin(IMAGE_METRICS), "status"]) == {"ok"}
+
+
+def test_a_test_set_of_one_class_has_no_image_metrics(scores: pd.DataFrame) -> None:
+    good = scores[scores["label"] == "good"]
+    result = measure(good, table(good), coordinates=COORDINATES)
+    image = result[result["metric"].isin(IMAGE_METRICS)]
+    assert set(image["status"]) == {"not_available"} and image["note"].str.contains("bad").all()
+
+
+def test_an_image_without_a_score_is_an_error(scores: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="1 of 30 test images have no score"):
+        measure(scores[1:], table(scores), coordinates=COORDINATES)
