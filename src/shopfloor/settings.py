@@ -10,6 +10,7 @@ from shopfloor.session import ShopfloorSession
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
 # Lightning remarks on what is meant to be so: no validation loop, no optimiser, frozen backbones, no loader processes.
 warnings.filterwarnings("ignore", module="lightning")
+warnings.filterwarnings("ignore", category=FutureWarning, module="timm|anomalib")
 warnings.filterwarnings("ignore", message="Option '--pipeline' is deprecated")
 
 CONFIG_LOADER_CLASS = ProjectConfigLoader

@@ -25,6 +25,7 @@ def noisy(finished: Path) -> Results:
     run(finished, "noisy_labels", only_missing=True)
     bootstrap_project(finished)
     with ShopfloorSession.create(project_path=finished, env="test") as session:
+        assert isinstance(session, ShopfloorSession)
         catalog = session.load_context().catalog
         return expand_experiments(project_parameters())["noisy_labels"].cells, catalog
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from shopfloor.generated import blister_pack, machined_ring
 from shopfloor.generated.drawing import photograph
@@ -36,18 +37,15 @@ def render_category(
     Raises:
         ValueError: Unknown category.
     """
-    files: dict[str, NDArray[np.uint8]] = {}
-    for split in ("train", "test"):
-        for number in range(counts[f"{split}_good"]):
-            path = f"{split}/good/{number:03d}.png"
-            files[path], _ = render_sample(category, seed, path, "good", size)
+    samples = [(split, "good", number) for split in ("train", "test") for number in range(counts[f"{split}_good"])]
     names = defects(category)
-    for position in range(counts["test_bad"]):
-        number, defect = position // len(names), names[position % len(names)]
-        path = f"test/{defect}/{number:03d}.png"
-        files[path], files[f"ground_truth/{defect}/{number:03d}_mask.png"] = render_sample(
-            category, seed, path, defect, size
-        )
+    samples += [("test", names[i % len(names)], i // len(names)) for i in range(counts["test_bad"])]
+    files: dict[str, NDArray[np.uint8]] = {}
+    for split, defect, number in tqdm(samples, desc=f"Rendering {category}", unit="image", mininterval=1.0):
+        path = f"{split}/{defect}/{number:03d}.png"
+        files[path], mask = render_sample(category, seed, path, defect, size)
+        if defect != "good":
+            files[f"ground_truth/{defect}/{number:03d}_mask.png"] = mask
     return files
 
 

@@ -70,7 +70,7 @@ def k_center_greedy(features: torch.Tensor, size: int, first: int) -> torch.Tens
     new = torch.tensor([first], device=points.device)
     chosen = [new]
     n_chosen = 1
-    with tqdm(total=size, initial=1, desc="Coreset", unit="patch") as progress:
+    with tqdm(total=size, initial=1, desc="Coreset", unit="patch", mininterval=1.0) as progress:
         while n_chosen < size:
             _update_distances(distances, points, squares, new)
             new = _play_candidates(distances, points, squares, size - n_chosen)
