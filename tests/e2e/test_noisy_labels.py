@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kedro.framework.startup import bootstrap_project
-from kedro.io import DataCatalog
+from kedro.io import CatalogProtocol
 from sklearn.metrics import roc_auc_score
 
 from shopfloor.config import project_parameters
@@ -16,7 +16,7 @@ from shopfloor.grid import Cell, expand_experiments
 from shopfloor.session import ShopfloorSession
 from tests.e2e.running import run
 
-Results = tuple[tuple[Cell, ...], DataCatalog]
+Results = tuple[tuple[Cell, ...], CatalogProtocol]
 
 
 @pytest.fixture
