@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from shopfloor.grid import Cell, GridError, digest, expand_experiments, slug
+from shopfloor.cell import Cell, digest, slug
+from shopfloor.grid import GridError, expand_experiments
 
 SEEDS = [3341, 1954]
 

@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from shopfloor.readers import DatasetError, find_root, folder, load_reader, read_index
-from shopfloor.readers.checks import CategoryFiles, Finding, bad_in_train, checked_index
+from shopfloor.readers.checks import CategoryFiles, bad_in_train, checked_index
+from shopfloor.readers.findings import Finding
 from shopfloor.readers.index_table import (
     INDEX_DTYPES,
     READ_ARGUMENTS,

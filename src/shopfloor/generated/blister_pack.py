@@ -116,7 +116,7 @@ def draw(part: np.random.Generator, damage: np.random.Generator, defect: str, si
 
 
 def _rearrange(kind: NDArray[np.int64], damage: np.random.Generator, defect: str) -> list[int]:
-    """Apply a logical defect to the pills and names the cells concerned."""
+    """Apply a logical defect to the pills and name the cells concerned."""
     if defect == "missing_pill":
         cell = int(damage.integers(kind.size))
         kind[cell] = _NO_PILL

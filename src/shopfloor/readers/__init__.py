@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from shopfloor.readers.checks import DatasetError, Finding
+from shopfloor.readers.findings import DatasetError, Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ def read_index(
     category: str,
     options: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """Read and checks one category.
+    """Read and check one category.
 
     Args:
         reader: As for ``load_reader``.

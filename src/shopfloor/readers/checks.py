@@ -1,14 +1,11 @@
-"""Checks of a dataset before anything is trained on it, and the one error they raise.
+"""Checks of a category before anything is trained on it.
 
 A check is a small function over the index table that returns findings. All checks of a category run, then
-``report`` logs the warnings and raises every error at once. Codes and texts follow the dataset specification
-(3.2, 3.3).
+:func:`~shopfloor.readers.findings.report` logs the warnings and raises every error at once.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,78 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-import click
-
-from shopfloor.readers.index_table import SEPARATOR, Sample, build_index, byte_order, split_paths
+from shopfloor.readers.findings import SHOWN_PATHS, Finding, report
+from shopfloor.readers.index_table import SEPARATOR, Sample, build_index, split_paths
 from shopfloor.readers.listing import IMAGE_EXTENSIONS, stem_key
 from shopfloor.readers.measure import FileFacts, measure
 
 if TYPE_CHECKING:
     import pandas as pd
 
-logger = logging.getLogger(__name__)
-
-SHOWN_PATHS = 10
 SMALLEST_SIDE = 32
 _GREY_OR_COLOUR = ("1", "L", "RGB", "CMYK", "YCbCr")
 _UNPACK_AGAIN = "Unpack the archive again or replace the files"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One result of one check.
-
-    Attributes:
-        code: Name of the check, e.g. ``MASK_MISSING``.
-        dataset: Name of the dataset, may be empty where it is not known.
-        category: Name of the category, empty where the finding concerns the whole dataset.
-        what: What is wrong.
-        where: First place, shown in parentheses.
-        action: What to do.
-        paths: Everything concerned, relative to the dataset root.
-        level: An error stops, a warning is logged.
-    """
-
-    code: str
-    dataset: str
-    category: str
-    what: str
-    where: str = ""
-    action: str = ""
-    paths: tuple[str, ...] = ()
-    level: Literal["error", "warning"] = "error"
-
-    @property
-    def text(self) -> str:
-        """``[CODE] dataset/category: what (where). What to do.`` with unprintable characters escaped."""
-        place = "/".join(part for part in (self.dataset, self.category) if part)
-        where = f" ({self.where})" if self.where else ""
-        action = f" {self.action}." if self.action else ""
-        text = f"[{self.code}] {place}{': ' if place else ''}{self.what}{where}.{action}"
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-class DatasetError(click.ClickException):
-    """A dataset that must not be used as it is; the command line prints the text without a traceback.
-
-    Attributes:
-        findings: Every error found.
-        code, dataset, category: Those of the first finding.
-        paths: Up to ten paths of the first finding.
-        total: Number of paths of the first finding.
-        message: Texts of all findings, one per line.
-    """
-
-    def __init__(self, *findings: Finding) -> None:
-        first = findings[0]
-        self.findings = findings
-        self.code, self.dataset, self.category = first.code, first.dataset, first.category
-        self.paths, self.total = first.paths[:SHOWN_PATHS], len(first.paths)
-        super().__init__("\n".join(finding.text for finding in findings))
-
-    def __reduce__(self) -> tuple[type[DatasetError], tuple[Finding, ...]]:
-        """Travels between processes as its findings."""
-        return type(self), self.findings
 
 
 @dataclass(frozen=True)
@@ -138,7 +74,7 @@ class CategoryFiles:
 
 
 def checked_index(files: CategoryFiles) -> pd.DataFrame:
-    """Measure every file of a category, runs all common checks and returns the index table.
+    """Measure every file of a category, run all common checks and return the index table.
 
     Args:
         files: The category as listed.
@@ -158,150 +94,6 @@ def checked_index(files: CategoryFiles) -> pd.DataFrame:
     report([*files.findings, *refused, *found])
     index.loc[index["label"] == "good", ["masks", "mask_sha256", "mask_file_size", "mask_modified_ns"]] = ""
     return index
-
-
-def report(findings: Iterable[Finding]) -> None:
-    """Log warnings, code in front, and raises all errors together.
-
-    Raises:
-        DatasetError: If there is an error among the findings.
-    """
-    findings = list(findings)
-    for finding in findings:
-        if finding.level == "warning":
-            logger.warning("%s", finding.text)
-    if errors := [finding for finding in findings if finding.level == "error"]:
-        raise DatasetError(*errors)
-
-
-# --- before the files are listed
-
-
-def require_root(dataset: str, root: Path, source: str = "the dataset") -> None:
-    """Refuse a root that is not a readable folder.
-
-    Args:
-        dataset: Name of the dataset, may be empty.
-        root: The configured root.
-        source: Where the dataset comes from (project page), for the text.
-
-    Raises:
-        DatasetError: ``ROOT_MISSING``.
-    """
-    action = f"Download {source} and set the path in the configuration"
-    if not root.exists():
-        raise DatasetError(Finding("ROOT_MISSING", dataset, "", f"folder {root} does not exist", action=action))
-    if not root.is_dir():
-        raise DatasetError(Finding("ROOT_MISSING", dataset, "", f"{root} is not a folder", action=action))
-    if not os.access(root, os.R_OK | os.X_OK):
-        raise DatasetError(
-            Finding("ROOT_MISSING", dataset, "", f"folder {root} is not readable", action="Change its permissions")
-        )
-
-
-def layout_unknown(dataset: str, root: Path, expected: str, right: Path | None = None) -> Finding:
-    """The root exists but holds something else; ``right`` is the folder that would fit, if there is one."""
-    listed = sorted((entry.name for entry in root.iterdir() if not entry.name.startswith(".")), key=byte_order)
-    found = ", ".join(listed[:SHOWN_PATHS]) + (", ..." if len(listed) > SHOWN_PATHS else "")
-    what = f"{root} does not look like {dataset or 'a dataset of this layout'}"
-    where = f"expected {expected}; found {found or 'an empty folder'}"
-    action = f"{right} looks right: use that path" if right else "Set the root to the folder that has this layout"
-    return Finding("LAYOUT_UNKNOWN", dataset, "", what, where, action)
-
-
-def require_category(dataset: str, category: str, available: Sequence[str]) -> None:
-    """Refuse a category that the root does not hold.
-
-    Raises:
-        DatasetError: ``CATEGORY_MISSING``.
-    """
-    if category not in available:
-        what = f"category {category} not found"
-        where = f"available: {', '.join(available) or 'none'}"
-        raise DatasetError(Finding("CATEGORY_MISSING", dataset, "", what, where, "Correct the configuration"))
-
-
-def missing_folders(dataset: str, category: str, root: Path, folders: Iterable[str], needed_by: str) -> list[Finding]:
-    """``FOLDER_MISSING`` for every required folder (relative to the root) that does not exist."""
-    return [
-        Finding(
-            "FOLDER_MISSING",
-            dataset,
-            category,
-            f"required folder {folder} is missing; {needed_by} needs it",
-            action="Unpack the archive again or correct the folder's name",
-            paths=(folder,),
-        )
-        for folder in folders
-        if not (root / folder).is_dir()
-    ]
-
-
-def missing_files(dataset: str, category: str, root: Path, named: Mapping[str, int], source: str) -> list[Finding]:
-    """``FILE_MISSING`` for the files that a split file names.
-
-    Args:
-        dataset: Name of the dataset.
-        category: Name of the category.
-        root: Dataset root.
-        named: Line in the split file of each file, by path relative to the root.
-        source: Name of the split file.
-
-    Returns:
-        One finding, or none.
-    """
-    missing = [path for path in named if not (root / path).is_file()]
-    if not missing:
-        return []
-    what = f"{len(missing)} of {len(named)} files named in {source} do not exist"
-    where = f"first: {missing[0]}, line {named[missing[0]]}"
-    action = "Unpack the archive again or remove the lines"
-    return [Finding("FILE_MISSING", dataset, category, what, where, action, tuple(missing))]
-
-
-def unlisted_files(
-    dataset: str, category: str, on_disk: Iterable[str], named: Iterable[str], source: str
-) -> list[Finding]:
-    """``FILE_UNLISTED`` for images on disk that no row of a split file names."""
-    unlisted = tuple(sorted(set(on_disk) - set(named), key=byte_order))
-    if not unlisted:
-        return []
-    what = f"{len(unlisted)} images on disk are not named in {source} and stay unused"
-    where = f"first: {unlisted[0]}"
-    return [Finding("FILE_UNLISTED", dataset, category, what, where, "", unlisted, "warning")]
-
-
-def ignored_files(dataset: str, category: str, ignored: Sequence[str]) -> list[Finding]:
-    """``FILE_IGNORED``: files and folders that have no place in the layout."""
-    if not ignored:
-        return []
-    what = f"{len(ignored)} files or folders have no place in the layout and stay unused"
-    return [Finding("FILE_IGNORED", dataset, category, what, f"first: {ignored[0]}", "", tuple(ignored), "warning")]
-
-
-def split_file_invalid(
-    dataset: str, category: str, source: str, problems: Sequence[tuple[int, str]], expected: str
-) -> list[Finding]:
-    """``SPLITFILE_INVALID``: one finding for all bad lines.
-
-    Args:
-        dataset: Name of the dataset.
-        category: Name of the category, may be empty.
-        source: Name of the split file.
-        problems: Line number and reason of each; none gives no finding.
-        expected: The columns that the file must have.
-
-    Returns:
-        One finding, or none.
-    """
-    if not problems:
-        return []
-    (line, reason), *others = problems
-    more = f", {len(others)} more from line {others[0][0]}" if others else ""
-    what = f"{source}, line {line}: {reason}"
-    where = f"expected columns {expected}{more}"
-    paths = tuple(f"{source}:{line}" for line, _ in problems)
-    return [Finding("SPLITFILE_INVALID", dataset, category, what, where, "Correct the file", paths)]
 
 
 # --- on names

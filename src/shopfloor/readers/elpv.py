@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shopfloor.readers.checks import (
-    CategoryFiles,
-    DatasetError,
-    Finding,
-    checked_index,
+from shopfloor.readers.checks import CategoryFiles, checked_index
+from shopfloor.readers.findings import DatasetError, Finding
+from shopfloor.readers.index_table import Sample, byte_order
+from shopfloor.readers.layout_checks import (
     layout_unknown,
     missing_files,
     require_category,
@@ -25,7 +24,6 @@ from shopfloor.readers.checks import (
     split_file_invalid,
     unlisted_files,
 )
-from shopfloor.readers.index_table import Sample, byte_order
 from shopfloor.readers.listing import images_below
 from shopfloor.readers.split_file import path_inside
 
@@ -79,7 +77,7 @@ def read(
     test_good: int = 100,
     test_bad: int | None = None,
 ) -> pd.DataFrame:
-    """Draw a split, decodes and checks its images.
+    """Draw a split, decode and check its images.
 
     A smaller limit gives a subset of what a larger one gives: test images are drawn from the front of one
     seeded permutation of the byte-sorted good images, training images from its back, bad images from the

@@ -25,22 +25,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shopfloor.readers.checks import (
-    CategoryFiles,
-    DatasetError,
-    Finding,
-    checked_index,
+from shopfloor.readers.checks import CategoryFiles, checked_index, plain_name
+from shopfloor.readers.findings import DatasetError, Finding
+from shopfloor.readers.index_table import Sample, split_paths
+from shopfloor.readers.layout_checks import (
     ignored_files,
     layout_unknown,
     missing_files,
     missing_folders,
-    plain_name,
     require_category,
     require_root,
     split_file_invalid,
     unlisted_files,
 )
-from shopfloor.readers.index_table import Sample, split_paths
 from shopfloor.readers.listing import images_below, list_folder, pair_masks, stem_key
 from shopfloor.readers.split_file import Row, SplitFileError, path_inside, read_rows
 
@@ -72,7 +69,7 @@ def categories(root: Path, *, manifest: str | None = None) -> list[str]:
 
 
 def read(root: Path, dataset: str, category: str, *, manifest: str | None = None) -> pd.DataFrame:
-    """List, decodes and checks one category.
+    """List, decode and check one category.
 
     Args:
         root: Dataset root.

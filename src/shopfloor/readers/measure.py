@@ -48,7 +48,7 @@ class FileFacts:
 
 
 def measure(root: Path, images: Iterable[str], masks: Iterable[str], title: str) -> dict[str, FileFacts]:
-    """Read, hashes and decodes files on all cores, showing progress.
+    """Read, hash and decode files on all cores, showing progress.
 
     Args:
         root: Dataset root.
@@ -69,7 +69,7 @@ def measure(root: Path, images: Iterable[str], masks: Iterable[str], title: str)
 
 
 def measure_file(path: Path, *, is_mask: bool) -> FileFacts:
-    """Read, hashes and fully decodes one file.
+    """Read, hash and fully decode one file.
 
     Args:
         path: The file.

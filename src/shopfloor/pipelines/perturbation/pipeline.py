@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.grid import Cell, Condition, each_once
+from shopfloor.cell import Cell, Condition, each_once
 from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.perturbation import nodes
 

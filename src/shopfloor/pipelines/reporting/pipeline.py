@@ -7,7 +7,8 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.grid import Cell, Experiment, each_once
+from shopfloor.cell import Cell, each_once
+from shopfloor.grid import Experiment
 from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.reporting import nodes
 from shopfloor.runners.missing import TOLERANT

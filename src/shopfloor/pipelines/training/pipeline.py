@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.grid import Cell, each_once
+from shopfloor.cell import Cell, each_once
 from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.training import nodes
 
