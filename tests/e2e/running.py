@@ -51,10 +51,10 @@ def start(project: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def kedro(project: Path, *arguments: str) -> tuple[int, str]:
+def kedro(project: Path, *arguments: str, timeout: float = 300) -> tuple[int, str]:
     """Run ``kedro <arguments>``; exit code and all output."""
     process = start(project, *arguments)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=timeout)
     return process.returncode, output
 
 

@@ -1,0 +1,41 @@
+"""The promises of docs/performance.md, measured anew. Slow: run with ``pytest -m slow``."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+pytestmark = pytest.mark.slow
+
+
+def output_of(script: str, *arguments: str) -> str:
+    command = [sys.executable, "-W", "ignore", str(BENCHMARKS / script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def number(pattern: str, text: str) -> float:
+    found = re.search(pattern, text)
+    assert found, text
+    return float(found.group(1))
+
+
+def test_pixel_metrics_take_a_twentieth_of_the_time_and_a_fifth_of_the_memory() -> None:
+    printed = output_of("pixel_metrics.py")
+    assert number(r"wall s .* (\d+\.\d)x", printed) >= 20, printed
+    assert number(r"extra MB .* (\d+\.\d)x", printed) >= 5, printed
+
+
+def test_the_coreset_is_the_same_and_a_hundred_times_faster() -> None:
+    printed = output_of("coreset.py")
+    assert "2048 of 2048 chosen points are the same" in printed
+    assert number(r"(\d+) times faster", printed) >= 100, printed
+
+
+def test_a_grid_of_two_thousand_trainings_is_planned_in_five_seconds() -> None:
+    assert number(r"together +(\d+\.\d+) s", output_of("planning.py")) < 5
