@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shopfloor.config import ProjectConfigLoader, project_parameters
+from shopfloor.config import ConfigError, ProjectConfigLoader, project_parameters
 from shopfloor.settings import CONFIG_LOADER_ARGS
 
 
@@ -39,3 +39,22 @@ def test_own_data_is_seen_in_every_environment(project: Path, env: str | None) -
 def test_a_parameter_of_the_command_line_wins(project: Path) -> None:
     found = parameters(project, "test", {"detectors": {"padim": {"init_args": {"n_features": 5}}}})
     assert found["detectors"]["padim"]["init_args"] == {"layers": ["blocks.1", "blocks.2"], "n_features": 5}
+
+
+@pytest.mark.parametrize(
+    ("local", "texts"),
+    [
+        ("detectors: [padim]", ["detectors: a mapping in conf/base", "['padim'] in conf/local"]),
+        (
+            "detectors: {padim: {init_args: [1]}}",
+            ["detectors.padim.init_args: a mapping in conf/base, [1] in conf/local"],
+        ),
+        ("detectors: {padim: ", ["conf/local"]),
+    ],
+)
+def test_files_that_do_not_fit_together_are_explained(project: Path, local: str, texts: list[str]) -> None:
+    (project / "conf/local/parameters.yml").write_text(local + "\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as error:
+        parameters(project)
+    for text in texts:
+        assert text in error.value.message

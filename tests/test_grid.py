@@ -202,6 +202,8 @@ def test_only_narrows_datasets_categories_and_detectors() -> None:
         ("only.datasets", ["cels"], "only.datasets: cels is unknown"),
         ("own_data.cells", {"root": "x"}, "own_data: cells is the name of a dataset of the project"),
         ("own_data", {"my.parts": {"root": "x"}}, "'my.parts' cannot be a name"),
+        ("detectors", 5, "detectors: expected names with settings below them, found 5"),
+        ("own_data", ["x"], "own_data: expected names with settings"),
         ("own_data.mine", "/path", "own_data.mine: expected keys and values"),
     ],
 )

@@ -11,13 +11,20 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
+import click
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.utils import find_kedro_project
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 LOCAL_ENV = "local"
 #: What a machine's owner says in conf/local, whatever the environment: where data and weights lie.
 LOCAL_BLOCKS = ("datasets", "own_data", "backbones")
+
+
+class ConfigError(click.ClickException):
+    """Configuration files that cannot be read or do not fit together."""
 
 
 class ProjectConfigLoader(OmegaConfigLoader):
@@ -34,13 +41,34 @@ class ProjectConfigLoader(OmegaConfigLoader):
         ProjectConfigLoader.latest = self
 
     def __getitem__(self, key: str) -> Any:
-        config = super().__getitem__(key)
+        try:
+            config = super().__getitem__(key)
+        except (OmegaConfBaseException, YAMLError) as error:
+            raise ConfigError(self._explain(key, error)) from error
         if key != "parameters":
             return config
         if (self.env or self.default_run_env) != LOCAL_ENV:
             merged: Any = OmegaConf.to_container(OmegaConf.merge(config, self._local_blocks()))
             config = merged
         return self._with_absolute_roots(config)
+
+    def _explain(self, key: str, error: Exception) -> str:
+        """What is wrong with the files of this environment; OmegaConf names neither file nor key."""
+        env = self.env or self.default_run_env
+        what = str(error).partition("\n")[0]
+        text = f"The {key} files in conf/{self.base_env} and conf/{env} cannot be read together: {what}"
+        try:
+            base, other = (
+                OmegaConfigLoader(self.conf_source, base_env=each, default_run_env=each)[key]
+                for each in (self.base_env, env)
+            )
+            clashes = _clashes(base, other)
+        except (OmegaConfBaseException, YAMLError, MissingConfigException):
+            clashes = []
+        found = "".join(
+            f"\n  {path}: {one} in conf/{self.base_env}, {other} in conf/{env}" for path, one, other in clashes
+        )
+        return text + found
 
     def _local_blocks(self) -> dict[str, Any]:
         local = OmegaConfigLoader(self.conf_source, base_env=LOCAL_ENV, default_run_env=LOCAL_ENV)
@@ -58,6 +86,17 @@ class ProjectConfigLoader(OmegaConfigLoader):
                 if isinstance(entry, dict) and entry.get("root"):
                     entry["root"] = str(project / Path(entry["root"]).expanduser())
         return parameters
+
+
+def _clashes(base: Any, other: Any, path: str = "") -> list[tuple[str, str, str]]:
+    """Keys that hold a mapping on one side and something else on the other."""
+    if isinstance(base, dict) and isinstance(other, dict):
+        shared = [key for key in other if key in base]
+        return [clash for key in shared for clash in _clashes(base[key], other[key], f"{path}.{key}".strip("."))]
+    if isinstance(base, dict) == isinstance(other, dict) or other is None:
+        return []
+    one, two = ("a mapping" if isinstance(side, dict) else repr(side) for side in (base, other))
+    return [(path, one, two)]
 
 
 def project_parameters() -> dict[str, Any]:

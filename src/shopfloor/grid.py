@@ -64,6 +64,9 @@ def expand_experiments(parameters: Parameters) -> dict[str, Experiment]:
     Raises:
         GridError: An entry asks for something impossible.
     """
+    for block in ("datasets", "own_data", "detectors", "backbones", "only"):
+        if not isinstance(parameters.get(block) or {}, Mapping):
+            raise GridError(f"{block}: expected names with settings below them, found {parameters[block]!r}.")
     expanders = {"model_evaluation": _model_evaluation, "noisy_labels": _noisy_labels}
     experiments = {}
     for name, expand in expanders.items():
