@@ -170,6 +170,17 @@ def test_own_data_joins_every_experiment(tmp_path) -> None:
         assert {("mine", "a"), ("mine", "b")} < found
 
 
+def test_only_names_a_category_of_the_users_own_data(tmp_path) -> None:
+    for category in ("b", "a"):
+        (tmp_path / category / "train" / "good").mkdir(parents=True)
+    own = changed("own_data", {"mine": {"root": str(tmp_path)}})
+    own["only"] = {"datasets": ["mine/b"]}
+    assert {(c.dataset, c.category) for c in cells(own)} == {("mine", "b")}
+    own["only"] = {"datasets": ["mine/c"]}
+    with pytest.raises(GridError, match="mine has no category 'c'"):
+        cells(own)
+
+
 def test_only_narrows_datasets_categories_and_detectors() -> None:
     narrowed = changed("only", {"datasets": "cells/poly", "detectors": ["flow"]})
     assert {(c.dataset, c.category, c.detector) for c in cells(narrowed)} == {("cells", "poly", "flow")}
@@ -202,6 +213,18 @@ def test_only_narrows_datasets_categories_and_detectors() -> None:
         ("only.datasets", ["cels"], "only.datasets: cels is unknown"),
         ("own_data.cells", {"root": "x"}, "own_data: cells is the name of a dataset of the project"),
         ("own_data", {"my.parts": {"root": "x"}}, "'my.parts' cannot be a name"),
+        ("detectors.flow.trainer", {"max_epochs": None}, "detectors.flow.trainer: say max_epochs"),
+        ("detectors.flow.trainer", 3, "detectors.flow.trainer: expected keys and values"),
+        ("backbones.net", {"weight": "hub"}, "backbones.net: unknown key weight"),
+        ("model_evaluation.sedes", [1], "model_evaluation: unknown key sedes"),
+        ("only", {"dataset": "cells"}, "only: unknown key dataset"),
+        (
+            "datasets.parts.generator",
+            {"counts": {"train_god": 3}},
+            "datasets.parts.generator.counts: unknown key train_god",
+        ),
+        ("own_data", {7: {"root": "x"}}, "own_data: 7 cannot be a name"),
+        ("own_data.mine", {"root": 3}, "own_data.mine.root: expected the path of a folder"),
         ("detectors", 5, "detectors: expected names with settings below them, found 5"),
         ("own_data", ["x"], "own_data: expected names with settings"),
         ("own_data.mine", "/path", "own_data.mine: expected keys and values"),

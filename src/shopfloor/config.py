@@ -7,6 +7,7 @@ them. The config loader is the one thing that every entry point of Kedro builds 
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +18,8 @@ from kedro.utils import find_kedro_project
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
+
+logger = logging.getLogger(__name__)
 
 LOCAL_ENV = "local"
 #: What a machine's owner says in conf/local, whatever the environment: where data and weights lie.
@@ -35,6 +38,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
     """
 
     latest: ClassVar[ProjectConfigLoader | None] = None
+    _warned: ClassVar[set[str | None]] = set()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -76,6 +80,15 @@ class ProjectConfigLoader(OmegaConfigLoader):
             parameters = local["parameters"]
         except MissingConfigException:
             return {}
+        left_out = sorted(set(parameters) - set(LOCAL_BLOCKS))
+        if left_out and self.env not in self._warned:
+            self._warned.add(self.env)
+            logger.warning(
+                "conf/local: %s is not read with --env=%s, whose grid is its own; %s are.",
+                ", ".join(left_out),
+                self.env,
+                ", ".join(LOCAL_BLOCKS),
+            )
         return {key: parameters[key] for key in LOCAL_BLOCKS if parameters.get(key)}
 
     def _with_absolute_roots(self, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,13 @@ _DATASET_KEYS = {
     "reader", "root", "categories", "options", "generator", "title", "licence", "source",
 }  # fmt: skip
 
+_EXPERIMENT_KEYS = {"title", "demo_note", "datasets", "detectors", "image_sizes", "seeds"}
+_OWN_KEYS = {"noisy_labels": {"noise_percent", "minimum_bad_test_images"}}
+_BACKBONE_KEYS = {"weights", "mean", "std"}
+_GENERATOR_KEYS = {"seed", "size", "counts"}
+_COUNT_KEYS = {"train_good", "test_good", "test_bad"}
+_ONLY_KEYS = {"datasets", "detectors"}
+
 
 class GridError(click.ClickException):
     """A parameter file asks for something impossible; the text names the entry."""
@@ -65,12 +72,21 @@ def expand_experiments(parameters: Parameters) -> dict[str, Experiment]:
         GridError: An entry asks for something impossible.
     """
     for block in ("datasets", "own_data", "detectors", "backbones", "only"):
-        if not isinstance(parameters.get(block) or {}, Mapping):
-            raise GridError(f"{block}: expected names with settings below them, found {parameters[block]!r}.")
+        if not isinstance(entries := parameters.get(block) or {}, Mapping):
+            raise GridError(f"{block}: expected names with settings below them, found {entries!r}.")
+        for name in entries:
+            # a dot or slash would not be one part of a path; timm's tags have dots
+            allowed = r"[\w.-]+" if block == "backbones" else r"[\w-]+"
+            if not isinstance(name, str) or not re.fullmatch(allowed, name):
+                raise GridError(
+                    f"{block}: {name!r} cannot be a name. Use letters, digits, _ and - (a number in quotes)."
+                )
+    _check_keys("only", parameters.get("only") or {}, _ONLY_KEYS)
     expanders = {"model_evaluation": _model_evaluation, "noisy_labels": _noisy_labels}
     experiments = {}
     for name, expand in expanders.items():
         settings = _block(parameters, name)
+        _check_keys(name, settings, _EXPERIMENT_KEYS | _OWN_KEYS.get(name, set()))
         cells = tuple(dict.fromkeys(expand(parameters, name, settings)))
         experiments[name] = Experiment(name, cells, settings, parameters)
     return experiments
@@ -125,18 +141,21 @@ def _product(parameters: Parameters, name: str, settings: Parameters) -> Iterabl
 def _detector(parameters: Parameters, experiment: str, name: str) -> dict[str, Any]:
     entry = _entry(parameters, "detectors", name, f"{experiment}.detectors")
     where = f"detectors.{name}"
-    if unknown := set(entry) - _DETECTOR_KEYS:
-        raise GridError(f"{where}: unknown key {_names(unknown)}. Known keys: {_names(_DETECTOR_KEYS)}.")
+    _check_keys(where, entry, _DETECTOR_KEYS)
+    for key in ("init_args", "trainer"):
+        if not isinstance(entry.get(key) or {}, Mapping):
+            raise GridError(f"{where}.{key}: expected keys and values, found {entry[key]!r}.")
     if "class_path" not in entry:
         raise GridError(f"{where}: class_path is missing. Name the detector's class, e.g. anomalib.models.Padim.")
     if entry.get("learning_type") not in LEARNING_TYPES:
         raise GridError(f"{where}.learning_type: {entry.get('learning_type')!r} is none of {_names(LEARNING_TYPES)}.")
     trainer = entry.get("trainer") or {}
-    if not {"max_epochs", "max_steps"} & set(trainer):
+    if trainer.get("max_epochs") is None and trainer.get("max_steps") is None:
         raise GridError(f"{where}.trainer: say max_epochs or max_steps; Lightning would train for 1,000 epochs.")
     _positive(where, "batch_size", entry.get("batch_size"))
     backbone = entry.get("backbone")
     backbone_settings = _entry(parameters, "backbones", backbone, f"{where}.backbone") if backbone else None
+    _check_keys(f"backbones.{backbone}", backbone_settings or {}, _BACKBONE_KEYS)
     return {"detector": name, "detector_settings": entry, "backbone_settings": backbone_settings}
 
 
@@ -157,8 +176,7 @@ def _categories(parameters: Parameters, experiment: str, settings: Parameters) -
         dataset, _, category = name.partition("/")
         block = "own_data" if dataset in (parameters.get("own_data") or {}) else "datasets"
         entry = _entry(parameters, block, dataset, f"{experiment}.datasets")
-        if unknown := set(entry) - _DATASET_KEYS:
-            raise GridError(f"{block}.{dataset}: unknown key {_names(unknown)}. Known keys: {_names(_DATASET_KEYS)}.")
+        _check_dataset(f"{block}.{dataset}", entry)
         names = _category_names(block, dataset, entry)
         if category and category not in names:
             raise GridError(
@@ -172,6 +190,15 @@ def _categories(parameters: Parameters, experiment: str, settings: Parameters) -
                 "dataset_settings": entry,
             }
     return list(found.values())
+
+
+def _check_dataset(where: str, entry: Parameters) -> None:
+    _check_keys(where, entry, _DATASET_KEYS)
+    if not isinstance(entry.get("root") or "", str):
+        raise GridError(f"{where}.root: expected the path of a folder, found {entry['root']!r}.")
+    if "generator" in entry:
+        _check_keys(f"{where}.generator", entry["generator"] or {}, _GENERATOR_KEYS)
+        _check_keys(f"{where}.generator.counts", entry["generator"].get("counts") or {}, _COUNT_KEYS)
 
 
 def _category_names(block: str, dataset: str, entry: Parameters) -> list[str]:
@@ -195,7 +222,7 @@ def _own_data(parameters: Parameters) -> list[str]:
     own = parameters.get("own_data") or {}
     if both := set(own) & set(parameters.get("datasets") or {}):
         raise GridError(f"own_data: {_names(both)} is the name of a dataset of the project. Choose another name.")
-    return [name for name in own if name in _narrowed(parameters, "datasets", list(own))]
+    return _narrowed(parameters, "datasets", [str(name) for name in own])
 
 
 def _chosen(parameters: Parameters, experiment: str, settings: Parameters, what: str) -> list[str]:
@@ -205,7 +232,7 @@ def _chosen(parameters: Parameters, experiment: str, settings: Parameters, what:
 
 def _narrowed(parameters: Parameters, what: str, names: list[str]) -> list[str]:
     only = (parameters.get("only") or {}).get(what) or []
-    only = [only] if isinstance(only, str) else list(only)
+    only = [str(name) for name in (only if isinstance(only, list) else [only])]
     known = {*(parameters.get(what) or {}), *((parameters.get("own_data") or {}) if what == "datasets" else {})}
     if unknown := [name for name in only if name.partition("/")[0] not in known]:
         raise GridError(f"only.{what}: {_names(unknown)} is unknown. Known: {_names(known)}.")
@@ -215,10 +242,14 @@ def _narrowed(parameters: Parameters, what: str, names: list[str]) -> list[str]:
     return kept + [name for name in only if "/" in name and name.partition("/")[0] in names]
 
 
+def _check_keys(where: str, entry: Parameters, known: set[str]) -> None:
+    """A misspelt key would leave a setting as it was, without a word."""
+    if unknown := set(map(str, entry)) - known:
+        raise GridError(f"{where}: unknown key {_names(unknown)}. Known keys: {_names(known)}.")
+
+
 def _entry(parameters: Parameters, block: str, name: str, where: str) -> Parameters:
     entries = parameters.get(block) or {}
-    if block != "backbones" and not re.fullmatch(r"[\w-]+", name):  # a dot or slash would not be one part of a path
-        raise GridError(f"{where}: {name!r} cannot be a name. Use letters, digits, _ and -.")
     if name not in entries:
         raise GridError(f"{where}: {name!r} is unknown. Known {block}: {_names(entries)}.")
     entry = entries[name] or {}

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import click
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
@@ -30,8 +31,14 @@ class ChangedFolderHooks:
         from shopfloor.pipelines.data_prep.nodes import check_unchanged
 
         dataset: Any = catalog.get(index_name)
-        indexed_ns = Path(dataset._filepath).stat().st_mtime_ns
-        check_unchanged(dataset.load(), indexed_ns, *(catalog.load(name) for name in inputs))
+        path = Path(dataset._filepath)
+        settings = [catalog.load(name) for name in inputs]
+        try:
+            check_unchanged(dataset.load(), path.stat().st_mtime_ns, *settings)
+        except click.ClickException:
+            raise
+        except Exception as error:  # a damaged table can break anywhere
+            raise click.ClickException(f"{path} cannot be used: {error}. Delete it and run again.") from error
 
 
 class ReportPathHooks:

@@ -137,6 +137,8 @@ def test_a_plan_exists_for_its_own_digest_only(tmp_path: Path) -> None:
     GridDataset(filepath=path, digest="aaaa").save({"digest": "aaaa"})
     assert GridDataset(filepath=path, digest="aaaa").exists()
     assert not GridDataset(filepath=path, digest="bbbb").exists()
+    Path(path).write_text("{ damaged")
+    assert not GridDataset(filepath=path, digest="aaaa").exists()
 
 
 def test_an_index_of_other_files_is_not_overwritten(tmp_path: Path) -> None:

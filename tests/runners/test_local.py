@@ -21,10 +21,14 @@ class Grid:
         self.folder = folder
         self.ran: list[str] = []
         self.broken: set[str] = set()
+        self.interrupted: set[str] = set()
 
     def step(self, name: str) -> Callable[..., str]:
         def run(*inputs: str) -> str:
             self.ran.append(name)
+            if name in self.interrupted:
+                self.interrupted = set()
+                raise KeyboardInterrupt
             if name in self.broken:
                 raise ValueError(f"{name} is broken")
             return f"{name}({','.join(inputs)})"
@@ -120,6 +124,28 @@ def test_a_plain_run_removes_what_is_outdated_and_nothing_else(grid: Grid) -> No
         grid.run()
     assert grid.file("a.fit").exists(), "finished and not outdated"
     assert not grid.file("a.metrics").exists()
+
+
+def test_an_interrupted_run_that_made_everything_again_leaves_nothing_outdated(grid: Grid) -> None:
+    """What rests on a new file is removed as soon as the file is there, not when its turn comes."""
+    grid.run()
+    grid.interrupted = {"b.scores"}
+    with pytest.raises(KeyboardInterrupt):
+        grid.run()
+    made_anew = set(grid.ran) - {"b.scores"}
+    ran = set(grid.run(only_missing=True))
+    assert ran == ALL - made_anew, "everything that rests on a file of the interrupted run, and nothing else"
+
+
+def test_a_damaged_file_is_named(grid: Grid, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("")
+    catalog = DataCatalog.from_config(
+        {"table": {"type": "shopfloor.catalog.atomic.CSVDataset", "filepath": str(table)}}
+    )
+    with pytest.raises(FailedNodesError) as error:
+        LocalRunner().run(Pipeline([Node(grid.step("use"), "table", "x", name="use")]), catalog, _create_hook_manager())
+    assert f"{table}: EmptyDataError" in error.value.message and "delete it" in error.value.message
 
 
 def test_a_result_of_another_pipeline_that_is_not_there_is_named(grid: Grid, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from kedro.io import DatasetError
+
 from shopfloor.catalog.atomic import JSONDataset
 
 
@@ -19,4 +21,7 @@ class GridDataset(JSONDataset):
         self._digest = digest
 
     def _exists(self) -> bool:
-        return super()._exists() and self.load().get("digest") == self._digest
+        try:
+            return super()._exists() and self.load().get("digest") == self._digest
+        except DatasetError:  # a damaged plan is none
+            return False

@@ -113,6 +113,6 @@ def _check_finite(what: str, values: np.ndarray, names: list[str]) -> None:
     finite = np.isfinite(values.reshape(len(names), -1)).all(axis=1)
     if not finite.all():
         raise DetectorError(
-            f"{what} for image '{names[int(np.argmin(finite))]}' is not finite. Training has probably diverged: "
-            "lower the learning rate or clip gradients."
+            f"{what} for image '{names[int(np.argmin(finite))]}' is not finite. Training has diverged (lower the "
+            "learning rate or clip gradients), or there were too few training images for this detector."
         )

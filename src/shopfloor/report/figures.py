@@ -282,7 +282,9 @@ def overview_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> dict[str, Fi
     if noise_levels(metrics):
         numbers = metrics[metrics["condition"].isin(noise_levels(metrics))].dropna(subset=["value"])
         for metric in (name for name in NOISE_METRICS if name in set(numbers["metric"])):
-            figures[f"{METRICS[metric]} against mislabelled training images"] = noise_figure(metrics, metric)
+            figures[f"{METRICS[metric]} against mislabelled training images, same test images"] = noise_figure(
+                metrics, metric
+            )
     if not measured.empty and (costs["status"] == "ok").any():
         figures["Image AUROC against training time"] = cost_figure(metrics, costs, "fit_seconds")
         figures["Image AUROC against prediction time"] = cost_figure(metrics, costs, "predict_ms_per_image")
@@ -388,7 +390,7 @@ def _numbers(values: Any) -> list[float]:
 def _safe(name: str) -> str:
     """A name from disk as plotly text, which plotly reads as a small subset of HTML."""
     short = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
-    return html.escape(short)
+    return html.escape(short, quote=False)
 
 
 def _safe_all(names: list[str]) -> list[str]:

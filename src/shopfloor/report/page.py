@@ -172,7 +172,7 @@ def render_page(
             that could not be read all but the names may be absent.
         metrics: As for `shopfloor.report.tables.category_table`.
         costs: One line per run: the names of the cell, ``fit_seconds, predict_ms_per_image, peak_memory_mb,
-            parameters, epochs, device, n_train, n_train_bad, status, note``.
+            parameters, epochs, device, n_train, n_test, status, note``.
         figures: As `shopfloor.report.figures.overview_figures` returns them, by title.
         score_figures: Score histogram of each cell, by the cell's label.
         examples: Example pictures of each cell, by the cell's label. They are embedded as JPEG until together they
@@ -406,7 +406,7 @@ def _counts(categories: pd.DataFrame) -> pd.DataFrame:
 
 def _sources(categories: pd.DataFrame) -> pd.DataFrame:
     table = categories.groupby("dataset", sort=False)[["title", "licence", "source", "generated"]].first().reset_index()
-    kinds = {True: "rendered, not photographed", False: "photographs"}
+    kinds = {True: "rendered, not photographed", False: "as given"}
     return table.assign(images=table["generated"].map(kinds)).drop(columns="generated")
 
 

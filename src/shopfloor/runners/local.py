@@ -6,12 +6,14 @@ Two things differ from Kedro's SequentialRunner:
   run with :class:`~shopfloor.runners.missing.MissingResult` in the place of what is not there; the run ends with an
   error that lists the failures.
 * ``--only-missing-outputs`` also runs again whatever lies downstream of a file that is made again, the reports above
-  all. Such files are removed first: should the run be interrupted, nothing outdated counts as finished.
+  all. Such files are removed first, and in a run that makes everything again as soon as what they rest on is new:
+  should the run be interrupted, nothing outdated counts as finished.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,9 @@ class FailedNodesError(click.ClickException):
 class EmptyGridError(click.ClickException):
     """The parameters leave nothing to run."""
 
+    def __init__(self) -> None:
+        super().__init__("Nothing to run: the grid is empty. Look at the experiment's lists and at `only`.")
+
 
 class LocalRunner(SequentialRunner):
     """Runs a grid on one process; see the module's text."""
@@ -55,9 +60,9 @@ class LocalRunner(SequentialRunner):
             FailedNodesError: At the end, when a node raised.
         """
         if not pipeline.nodes:
-            raise EmptyGridError("Nothing to run: the grid is empty. Look at the experiment's lists and at `only`.")
+            raise EmptyGridError
         outdated = self._filter_pipeline_for_missing_outputs(pipeline, catalog)
-        _remove_outputs(outdated, catalog)
+        _remove_files(outdated.all_outputs(), catalog)
         if only_missing_outputs:
             skipped = len(pipeline.nodes) - len(outdated.nodes)
             logger.info("%d of %d steps are finished, %d to do.", skipped, len(pipeline.nodes), len(outdated.nodes))
@@ -84,6 +89,7 @@ class LocalRunner(SequentialRunner):
     ) -> None:
         nodes = pipeline.nodes
         lost = _never_made(pipeline, catalog)  # dataset -> why it will not come
+        consumers = _consumers(pipeline)
         failures: dict[str, str] = {}  # reason -> first node that gave it
         failed = 0
         for count, node in enumerate(nodes, start=1):
@@ -97,6 +103,9 @@ class LocalRunner(SequentialRunner):
             try:
                 inputs = _with_missing(node, catalog, lost) if tolerant else catalog
                 Task(node, inputs, is_async=False, hook_manager=hook_manager, run_id=run_id).execute()
+            except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+                logger.warning("Interrupted. The same command with --only-missing-outputs goes on from here.")
+                raise
             except Exception as error:
                 reason = _reason(error)
                 # The project's own errors and those of datasets say all there is to say.
@@ -106,6 +115,7 @@ class LocalRunner(SequentialRunner):
                 failures.setdefault(reason, node.name)
                 failed += 1
                 continue
+            _remove_files((output for child in consumers[node] for output in child.outputs), catalog)
             logger.info("%d of %d done: %s", count, len(nodes), node.name)
         if failures:
             raise FailedNodesError(_summary(failures, failed))
@@ -127,7 +137,12 @@ def _never_made(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, Missi
 def _reason(error: BaseException) -> str:
     """The error's text, without what Kedro puts around an error that a dataset raised while it loaded or saved."""
     if isinstance(error, DatasetError):
-        return _reason(error.__cause__) if error.__cause__ else str(error)
+        cause = error.__cause__
+        if cause is None or isinstance(cause, click.ClickException):
+            return _reason(cause) if cause else str(error)
+        path = re.search(r"filepath=(?:Pure\w*Path\()?'?([^',)]+)", str(error))
+        file = f"{path.group(1)}: " if path else ""
+        return f"{file}{_reason(cause)}. If this file is damaged, delete it."
     if isinstance(error, click.ClickException):
         return error.message
     return f"{type(error).__name__}: {error}"
@@ -154,13 +169,18 @@ def _with_missing(node: Node, catalog: CatalogProtocol, lost: dict[str, MissingR
     return DataCatalog(datasets)
 
 
-def _remove_outputs(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-    for path in _files(pipeline.all_outputs(), catalog):
-        path.unlink(missing_ok=True)
+def _consumers(pipeline: Pipeline) -> dict[Node, list[Node]]:
+    """The nodes that take what a node makes."""
+    makers = {output: node for node in pipeline.nodes for output in node.outputs}
+    consumers: dict[Node, list[Node]] = {node: [] for node in pipeline.nodes}
+    for node in pipeline.nodes:
+        for maker in {makers[name] for name in node.inputs if name in makers}:
+            consumers[maker].append(node)
+    return consumers
 
 
-def _files(names: Iterable[str], catalog: CatalogProtocol) -> Iterable[Path]:
+def _remove_files(names: Iterable[str], catalog: CatalogProtocol) -> None:
     for name in names:
         path = Path(getattr(catalog.get(name), "_filepath", "") or "")
         if path.is_file():
-            yield path
+            path.unlink()

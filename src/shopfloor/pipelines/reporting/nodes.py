@@ -24,7 +24,7 @@ Plan = dict[str, Any]
 
 _CELL = ["dataset", "category", "detector", "image_size", "condition", "seed"]
 _COSTS = ["fit_seconds", "predict_ms_per_image", "peak_memory_mb", "peak_gpu_memory_mb", "parameters", "epochs"]
-_COST_FACTS = ["device", "n_train", "n_train_bad", "n_test"]
+_COST_FACTS = ["device", "n_train", "n_test"]
 _LIBRARIES = ("shopfloor", "kedro", "torch", "torchvision", "anomalib", "lightning", "timm", "numpy")
 
 
