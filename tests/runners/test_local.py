@@ -137,6 +137,17 @@ def test_an_interrupted_run_that_made_everything_again_leaves_nothing_outdated(g
     assert ran == ALL - made_anew, "everything that rests on a file of the interrupted run, and nothing else"
 
 
+def test_a_failure_in_a_full_run_is_mended_by_a_resumed_one_though_old_files_are_there(grid: Grid) -> None:
+    grid.run()
+    grid.broken = {"a.fit"}
+    with pytest.raises(FailedNodesError):
+        grid.run()
+    assert "<failed" in grid.file("report").read_text()
+    grid.broken = set()
+    assert set(grid.run(only_missing=True)) == {"a.fit", "a.scores", "a.metrics", "summary", "page"}
+    assert "<" not in grid.file("report").read_text()
+
+
 def test_a_damaged_file_is_named(grid: Grid, tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("")

@@ -6,8 +6,8 @@ Two things differ from Kedro's SequentialRunner:
   run with :class:`~shopfloor.runners.missing.MissingResult` in the place of what is not there; the run ends with an
   error that lists the failures.
 * ``--only-missing-outputs`` also runs again whatever lies downstream of a file that is made again, the reports above
-  all. Such files are removed first, and in a run that makes everything again as soon as what they rest on is new:
-  should the run be interrupted, nothing outdated counts as finished.
+  all. Such files are removed first, and in a run that makes everything again as soon as what they rest on is new, or
+  could not be made: after an interruption or a failure nothing outdated counts as finished.
 """
 
 from __future__ import annotations
@@ -111,6 +111,8 @@ class LocalRunner(SequentialRunner):
                 # The project's own errors and those of datasets say all there is to say.
                 expected = isinstance(error, click.ClickException | DatasetError)
                 logger.error("%s failed: %s", node.name, reason, exc_info=None if expected else error)
+                if not isinstance(error, DatasetError):  # a dataset that refuses to be replaced keeps its file
+                    _remove_files(node.outputs, catalog)
                 lost.update(dict.fromkeys(node.outputs, MissingResult("failed", reason)))
                 failures.setdefault(reason, node.name)
                 failed += 1
