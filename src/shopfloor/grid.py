@@ -41,13 +41,11 @@ class Experiment:
         name: Name of its pipeline.
         cells: Its cells, each once, in the order of the parameter file.
         settings: Its block of the parameter files.
-        parameters: All parameters, for the report.
     """
 
     name: str
     cells: tuple[Cell, ...]
     settings: Parameters = field(repr=False)
-    parameters: Parameters = field(repr=False)
 
     @cached_property
     def digest(self) -> str:
@@ -88,7 +86,7 @@ def expand_experiments(parameters: Parameters) -> dict[str, Experiment]:
         settings = _block(parameters, name)
         _check_keys(name, settings, _EXPERIMENT_KEYS | _OWN_KEYS.get(name, set()))
         cells = tuple(dict.fromkeys(expand(parameters, name, settings)))
-        experiments[name] = Experiment(name, cells, settings, parameters)
+        experiments[name] = Experiment(name, cells, settings)
     return experiments
 
 

@@ -6,11 +6,13 @@ Training and test part leave this stage as separate datasets. That is the gate: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
 from shopfloor.cell import Cell, Condition, each_once
+from shopfloor.perturbations.splits import clean_split, noisy_split
 from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.perturbation import nodes
 
@@ -37,11 +39,11 @@ def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
 def _split(cell: Cell, condition: Condition, seed: int | None) -> Node:
     name = cell.split_name(condition, seed)
     contents = ["train", "test"]
-    function = nodes.split_clean
+    function: Callable[..., Any] = clean_split
     if condition.is_drawn:
         contents.append("draw")
         function = bind(
-            nodes.split_noisy,
+            noisy_split,
             noise_percent=condition.noise_percent,
             seed=seed,
             minimum_bad=condition.minimum_bad,
