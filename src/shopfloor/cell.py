@@ -16,15 +16,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 Parameters = Mapping[str, Any]
+AnyCell = TypeVar("AnyCell", bound="Category")
 
 #: Keys of a detector's entry that do not change what it computes.
 _WITHOUT_EFFECT = ("size_multiple", "num_workers")
 
 #: Raise one of these when the code that makes the file changes its content; what depends on it gets new names.
-CODE_VERSIONS = {"index": 1, "images": 1, "split": 1, "weights": 1, "fit": 1, "predict": 1, "measure": 1, "report": 1}
+CODE_VERSIONS = {
+    "index": 1, "images": 1, "split": 1, "weights": 1, "fit": 1, "predict": 1, "measure": 1, "report": 1,
+    "account": 1,
+}  # fmt: skip
 
 
 FULL_TEST_SET = "full"
@@ -74,38 +78,20 @@ CLEAN = Condition("clean")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One point of a grid, with the settings it needs and the names of everything made for it.
+class Category:
+    """A category of a dataset, and the names of what is known of it whatever is done with it.
 
     Attributes:
         dataset: Name of the dataset in the parameter files.
-        category: Category as it is called on disk.
-        detector: Name of the detector's entry in ``parameters_detectors.yml``.
-        image_size: Side of the square model input in pixels.
-        condition: Training condition.
-        seed: Seed of the training and of the condition's draw.
+        category: Name of the category.
         dataset_params: Name of the dataset's entry as Kedro sees it, e.g. ``params:datasets.elpv``.
         dataset_settings: That entry.
-        detector_settings: The detector's entry.
-        backbone_settings: Entry of the detector's backbone, None for a detector that names none.
-        common_draw: The draw whose test set this cell is measured on instead of its own; None for its own.
-        common_seed: Seed of that draw.
     """
 
     dataset: str
     category: str
-    detector: str
-    image_size: int
-    condition: Condition
-    seed: int
     dataset_params: str = field(compare=False)
     dataset_settings: Parameters = field(compare=False, repr=False)
-    detector_settings: Parameters = field(compare=False, repr=False)
-    backbone_settings: Parameters | None = field(compare=False, repr=False)
-    common_draw: Condition | None = None
-    common_seed: int | None = None
-
-    # --- what a name consists of -------------------------------------------------------------------------------------
 
     @cached_property
     def _data(self) -> str:
@@ -115,6 +101,66 @@ class Cell:
     def _data_digest(self) -> str:
         settings = {key: self.dataset_settings.get(key) for key in ("reader", "options", "generator")}
         return digest(CODE_VERSIONS["index"], self.dataset, self.category, settings)
+
+    @cached_property
+    def category_name(self) -> str:
+        return f"{self._data}.{self._data_digest}"
+
+    @property
+    def folder(self) -> str:
+        return f"data_prep.{self.category_name}.folder"
+
+    @property
+    def known_files(self) -> str:
+        """What an earlier run found out about the files; the same file as ``files``, read before that is made."""
+        return f"data_prep.{self.category_name}.known_files"
+
+    @property
+    def files(self) -> str:
+        return f"data_prep.{self.category_name}.files"
+
+    @property
+    def index(self) -> str:
+        return f"data_prep.{self.category_name}.index"
+
+    @property
+    def check(self) -> str:
+        return f"data_prep.{self.category_name}.check"
+
+    @property
+    def is_generated(self) -> bool:
+        return "generator" in self.dataset_settings
+
+    @property
+    def data_tags(self) -> list[str]:
+        return [slug(self.dataset), slug(self.category)]
+
+
+@dataclass(frozen=True)
+class Cell(Category):
+    """One point of a grid, with the settings it needs and the names of everything made for it.
+
+    Attributes:
+        detector: Name of the detector's entry in ``parameters_detectors.yml``.
+        image_size: Side of the square model input in pixels.
+        condition: Training condition.
+        seed: Seed of the training and of the condition's draw.
+        detector_settings: The detector's entry.
+        backbone_settings: Entry of the detector's backbone, None for a detector that names none.
+        common_draw: The draw whose test set this cell is measured on instead of its own; None for its own.
+        common_seed: Seed of that draw.
+    """
+
+    detector: str
+    image_size: int
+    condition: Condition
+    seed: int
+    detector_settings: Parameters = field(compare=False, repr=False)
+    backbone_settings: Parameters | None = field(compare=False, repr=False)
+    common_draw: Condition | None = None
+    common_seed: int | None = None
+
+    # --- what a name consists of -------------------------------------------------------------------------------------
 
     @cached_property
     def _images_digest(self) -> str:
@@ -157,10 +203,6 @@ class Cell:
     # --- names of stages' cells, without the stage -------------------------------------------------------------------
 
     @cached_property
-    def category_name(self) -> str:
-        return f"{self._data}.{self._data_digest}"
-
-    @cached_property
     def images_name(self) -> str:
         return f"{self._data}.{self.image_size}.{self._images_digest}"
 
@@ -187,14 +229,6 @@ class Cell:
         return f"{self._data}.{self.image_size}.{self._drawn(condition, seed)}.{code}"
 
     # --- dataset names -----------------------------------------------------------------------------------------------
-
-    @property
-    def folder(self) -> str:
-        return f"data_prep.{self.category_name}.folder"
-
-    @property
-    def index(self) -> str:
-        return f"data_prep.{self.category_name}.index"
 
     @property
     def images(self) -> str:
@@ -299,16 +333,8 @@ class Cell:
         return bool(self.detector_settings.get("gives_maps", True))
 
     @property
-    def is_generated(self) -> bool:
-        return "generator" in self.dataset_settings
-
-    @property
     def tags(self) -> list[str]:
         return [*self.data_tags, slug(self.detector), self.condition.name, f"seed_{self.seed}"]
-
-    @property
-    def data_tags(self) -> list[str]:
-        return [slug(self.dataset), slug(self.category)]
 
     @property
     def coordinates(self) -> dict[str, Any]:
@@ -324,7 +350,7 @@ class Cell:
         }
 
 
-def each_once(cells: Iterable[Cell], name: str) -> list[Cell]:
+def each_once(cells: Iterable[AnyCell], name: str) -> list[AnyCell]:
     """One cell for each result that cells share.
 
     Args:
@@ -334,7 +360,7 @@ def each_once(cells: Iterable[Cell], name: str) -> list[Cell]:
     Returns:
         The first cell of each, in order.
     """
-    first: dict[str, Cell] = {}
+    first: dict[str, AnyCell] = {}
     for cell in cells:
         first.setdefault(getattr(cell, name), cell)
     return list(first.values())

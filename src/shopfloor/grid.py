@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from shopfloor.cell import CLEAN, CODE_VERSIONS, Cell, Condition, Parameters, digest
+from shopfloor.cell import CLEAN, CODE_VERSIONS, Category, Cell, Condition, Parameters, digest
 
 LEARNING_TYPES = ("one_class", "unsupervised", "supervised")
 _DETECTOR_KEYS = {
@@ -18,7 +18,7 @@ _DETECTOR_KEYS = {
     "num_workers", "version",
 }  # fmt: skip
 _DATASET_KEYS = {
-    "reader", "root", "categories", "options", "generator", "title", "licence", "source",
+    "reader", "root", "categories", "options", "generator", "title", "licence", "source", "project_page",
 }  # fmt: skip
 
 _EXPERIMENT_KEYS = {"title", "demo_note", "datasets", "detectors", "image_sizes", "seeds"}
@@ -88,6 +88,25 @@ def expand_experiments(parameters: Parameters) -> dict[str, Experiment]:
         cells = tuple(dict.fromkeys(expand(parameters, name, settings)))
         experiments[name] = Experiment(name, cells, settings)
     return experiments
+
+
+def checked_categories(parameters: Parameters) -> list[Category]:
+    """The categories that ``data_prep`` checks beyond those of the experiments.
+
+    Args:
+        parameters: All parameters of the environment.
+
+    Returns:
+        The categories of the datasets that the block ``data_prep`` lists.
+
+    Raises:
+        GridError: The block asks for something impossible.
+    """
+    settings = _block(parameters, "data_prep")
+    _check_keys("data_prep", settings, {"datasets"})
+    names = [str(name) for name in settings.get("datasets") or []]
+    names = _narrowed(parameters, "datasets", names)
+    return [Category(**data) for data in _categories_of(parameters, "data_prep", names)]
 
 
 def unique_cells(experiments: Iterable[Experiment]) -> tuple[Cell, ...]:
@@ -169,6 +188,11 @@ def _check_size(experiment: str, detector: dict[str, Any], size: int) -> None:
 def _categories(parameters: Parameters, experiment: str, settings: Parameters) -> list[dict[str, Any]]:
     """Datasets and categories of an experiment: its own list and the user's own data."""
     wanted = [*_chosen(parameters, experiment, settings, "datasets"), *_own_data(parameters)]
+    return _categories_of(parameters, experiment, wanted)
+
+
+def _categories_of(parameters: Parameters, experiment: str, wanted: Iterable[str]) -> list[dict[str, Any]]:
+    """What a category or cell needs to know of each category of some datasets."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for name in wanted:
         dataset, _, category = name.partition("/")
@@ -203,16 +227,11 @@ def _category_names(block: str, dataset: str, entry: Parameters) -> list[str]:
     """Categories of a dataset: those that its entry lists, else the ones found in its folder."""
     if entry.get("categories"):
         return [str(category) for category in entry["categories"]]
-    from shopfloor.readers import DEFAULT_READER, find_root, load_reader
+    from shopfloor.readers import DEFAULT_READER, list_categories
 
     reader, options = entry.get("reader", DEFAULT_READER), entry.get("options") or {}
-    manifest = {"manifest": options["manifest"]} if "manifest" in options else {}
-    names: list[str] = load_reader(reader).categories(find_root(reader, entry.get("root")), **manifest)
-    if not names:
-        raise GridError(
-            f"{block}.{dataset}: no category in {entry.get('root')}. Expected <root>/<category>/train/good."
-        )
-    return names
+    page = entry.get("project_page", "")
+    return list(list_categories(reader, entry.get("root"), options, dataset=dataset, project_page=page))
 
 
 def _own_data(parameters: Parameters) -> list[str]:
@@ -265,6 +284,8 @@ def _block(parameters: Parameters, name: str) -> Parameters:
 
 def _listed(experiment: str, key: str, settings: Parameters) -> list[Any]:
     values = settings.get(key)
+    if isinstance(values, str):  # all that --params can say: Kedro splits it at commas
+        values = [values]
     if not isinstance(values, list) or not values:
         raise GridError(f"{experiment}.{key}: expected a list with at least one entry, found {values!r}.")
     return values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,31 @@ class ChangedFolderHooks:
 
         dataset: Any = catalog.get(index_name)
         path = Path(dataset._filepath)
-        settings = [catalog.load(name) for name in inputs]
+        # The table of files may be gone or damaged, in which case nothing is known of them.
+        inputs = [re.sub(r"\.files$", ".known_files", name) for name in inputs]
         try:
-            check_unchanged(dataset.load(), path.stat().st_mtime_ns, *settings)
+            check_unchanged(dataset.load(), path.stat().st_mtime_ns, *(catalog.load(name) for name in inputs))
         except click.ClickException:
             raise
         except Exception as error:  # a damaged table can break anywhere
             raise click.ClickException(f"{path} cannot be used: {error}. Delete it and run again.") from error
 
 
+class AccountHooks:
+    """Prints the table of datasets as soon as it is made, and names its file."""
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Print the table."""
+        from shopfloor.pipelines.data_prep.pipeline import ACCOUNT
+        from shopfloor.readers.account import account_text
+
+        if dataset_name == ACCOUNT:
+            logger.info("Datasets:\n\n%s\n", account_text(data))
+
+
 class ReportPathHooks:
-    """Ends a run with the path of its HTML report."""
+    """Ends a run with the path of what it reports: the HTML page, the table of datasets."""
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -56,7 +71,10 @@ class ReportPathHooks:
 
 
 def _name_reports(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    from shopfloor.pipelines.data_prep.pipeline import ACCOUNT
+
     for name in sorted(pipeline.all_outputs()):
-        if name.startswith("reporting.") and name.endswith(".report") and catalog.exists(name):
+        is_report = name.startswith("reporting.") and name.endswith(".report")
+        if (is_report or name == ACCOUNT) and catalog.exists(name):
             dataset: Any = catalog.get(name)
-            logger.info("Report: %s", Path(dataset._filepath).resolve())
+            logger.info("%s: %s", "Report" if is_report else "Datasets", Path(dataset._filepath).resolve())

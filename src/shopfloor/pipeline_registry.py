@@ -5,7 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline
 
 from shopfloor.config import project_parameters
-from shopfloor.grid import Experiment, expand_experiments, unique_cells
+from shopfloor.grid import Experiment, checked_categories, expand_experiments, unique_cells
 from shopfloor.pipelines import data_prep, evaluation, perturbation, reporting, training
 
 
@@ -19,13 +19,14 @@ def register_pipelines() -> dict[str, Pipeline]:
     Raises:
         GridError: The parameters ask for something impossible.
     """
-    experiments = expand_experiments(project_parameters())
+    parameters = project_parameters()
+    experiments = expand_experiments(parameters)
     pipelines = {name: experiment_pipeline(experiment) for name, experiment in experiments.items()}
     cells = unique_cells(experiments.values())
     return {
         "__default__": pipelines["model_evaluation"],
         **pipelines,
-        "data_prep": data_prep.create_pipeline(cells),
+        "data_prep": data_prep.create_pipeline(cells, checked_categories(parameters)),
         "perturbation": perturbation.create_pipeline(cells),
         "training": training.create_pipeline(cells),
         "evaluation": evaluation.create_pipeline(cells),

@@ -9,7 +9,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from shopfloor.pipelines.data_prep.nodes import index_category, prepare_images, prepare_masks, report_resize
+from shopfloor.pipelines.data_prep.nodes import (
+    index_category,
+    measure_files,
+    prepare_images,
+    prepare_masks,
+    report_resize,
+)
 from shopfloor.readers import DatasetError
 
 
@@ -35,9 +41,16 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def index_of(settings: dict[str, str]) -> pd.DataFrame:
+    """Index of the category ``part`` of the dataset ``d``, measured from scratch."""
+    files = measure_files(settings, pd.DataFrame(), dataset="d", category="part")
+    index, _ = index_category(settings, files, dataset="d", category="part")
+    return index
+
+
 def prepared(root: Path, size: int = 64) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, pd.Series]:
     settings = {"root": str(root), "title": "Parts", "licence": "mine"}
-    index = index_category(settings, dataset="d", category="part")
+    index = index_of(settings)
     images = np.stack(list(prepare_images(index, settings, image_size=size).arrays))
     masks = np.stack(list(prepare_masks(index, settings, image_size=size).arrays))
     return index, images, masks, report_resize(index, settings, image_size=size).iloc[0]
@@ -81,7 +94,7 @@ def test_what_vanishes_in_the_resize_is_counted(root: Path) -> None:
 
 def test_an_image_that_breaks_after_the_check_is_named(root: Path) -> None:
     settings = {"root": str(root)}
-    index = index_category(settings, dataset="d", category="part")
+    index = index_of(settings)
     (root / "part/test/good/0.png").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"part/test/good/0\.png"):
         list(prepare_images(index, settings, image_size=64).arrays)
@@ -89,4 +102,4 @@ def test_an_image_that_breaks_after_the_check_is_named(root: Path) -> None:
 
 def test_a_missing_root_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="ROOT_MISSING"):
-        index_category({"root": str(tmp_path / "nothing")}, dataset="d", category="part")
+        index_of({"root": str(tmp_path / "nothing")})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from shopfloor.readers import DatasetError, find_root, folder, load_reader, read_index
-from shopfloor.readers.checks import CategoryFiles, bad_in_train, checked_index
+from shopfloor.readers import DatasetError, available_readers, find_root, load_reader, read_index
+from shopfloor.readers.category_files import CategoryFiles
+from shopfloor.readers.checks import check_category
 from shopfloor.readers.findings import Finding
 from shopfloor.readers.index_table import (
     INDEX_DTYPES,
@@ -24,13 +26,14 @@ from shopfloor.readers.index_table import (
     changed_files,
     split_paths,
 )
-from shopfloor.readers.measure import FileFacts
-from tests.readers.trees import SIDE, make_tree, save_image, save_mask
+from shopfloor.readers.measure import FileFacts, measure
+from shopfloor.readers.split_checks import bad_in_train
+from tests.readers.trees import SIDE, make_tree, read, save_image, save_mask
 
 
 def error_of(root: Path, category: str = "bolt") -> DatasetError:
     with pytest.raises(DatasetError) as caught:
-        folder.read(root, "demo", category)
+        read(root, category)
     return caught.value
 
 
@@ -46,7 +49,7 @@ def assert_only(error: DatasetError, code: str, path: str, *texts: str) -> None:
 
 def warnings_of(root: Path, caplog: pytest.LogCaptureFixture) -> tuple[pd.DataFrame, list[str]]:
     with caplog.at_level(logging.WARNING, logger="shopfloor.readers.checks"):
-        index = folder.read(root, "demo", "bolt")
+        index = read(root, "bolt")
     return index, [record.getMessage() for record in caplog.records]
 
 
@@ -260,7 +263,8 @@ def test_undocumented_mask_value_is_a_warning(tmp_path: Path, caplog: pytest.Log
     ]
     for documented, expected in (({255}, 0), ({1, 2}, 1)):
         caplog.clear()
-        checked_index(CategoryFiles(tmp_path, "demo", "bolt", samples, True, documented_values=frozenset(documented)))
+        files = CategoryFiles(tmp_path, "demo", "bolt", samples, True, documented_values=frozenset(documented))
+        check_category(files, measure(files))
         assert len(caplog.records) == expected
     assert "undocumented values; any value above 0 is a defect (first: bolt/ground_truth" in caplog.messages[0]
     assert ": 255)" in caplog.messages[0]
@@ -374,10 +378,12 @@ def test_command_line_shows_the_text_without_traceback() -> None:
 def test_bad_in_train_names_the_images(tmp_path: Path) -> None:
     make_tree(tmp_path)
     save_image(tmp_path / "bolt/train/bad/000.png", 70)
-    index = folder.read(tmp_path, "demo", "bolt")
-    findings = bad_in_train(CategoryFiles(tmp_path, "demo", "bolt", [], False), index)
+    index = read(tmp_path, "bolt")
+    one_class = CategoryFiles(tmp_path, "demo", "bolt", [], False)
+    findings = bad_in_train(one_class, index, {})
     assert [(finding.code, finding.paths) for finding in findings] == [("BAD_IN_TRAIN", ("bolt/train/bad/000.png",))]
-    assert bad_in_train(CategoryFiles(tmp_path, "demo", "bolt", [], False), index.query("label == 'good'")) == []
+    assert bad_in_train(one_class, index.query("label == 'good'"), {}) == []
+    assert bad_in_train(replace(one_class, allows_bad_in_train=True), index, {}) == []
 
 
 # --- the table
@@ -403,7 +409,7 @@ def test_rows_are_in_byte_order(tmp_path: Path) -> None:
     good = make_tree(tmp_path) / "train/good"
     for seed, name in enumerate(["Z.png", "é.png", "10.png", "9.png", "_.png"], start=60):
         save_image(good / name, seed)
-    images = folder.read(tmp_path, "demo", "bolt")["image"].tolist()
+    images = read(tmp_path, "bolt")["image"].tolist()
     assert images == sorted(images, key=lambda path: path.encode())
     names = [Path(image).name for image in images if "/train/" in image]
     assert names == ["000.png", "001.png", "002.png", "003.png", "10.png", "9.png", "Z.png", "_.png", "é.png"]
@@ -411,7 +417,7 @@ def test_rows_are_in_byte_order(tmp_path: Path) -> None:
 
 def test_changed_files(tmp_path: Path) -> None:
     category = make_tree(tmp_path)
-    index = folder.read(tmp_path, "demo", "bolt")
+    index = read(tmp_path, "bolt")
     assert changed_files(index, tmp_path) == []
 
     kept = category / "train/good/000.png"
@@ -436,10 +442,10 @@ def test_changed_files(tmp_path: Path) -> None:
 
 def test_unknown_reader_names_the_available_ones() -> None:
     for name in ("mvtecc", "../folder", "no.such.module"):
-        with pytest.raises(DatasetError, match=r"READER_UNKNOWN.*elpv, folder") as caught:
+        with pytest.raises(DatasetError, match=r"READER_UNKNOWN.*aebad_s, btad, elpv, folder") as caught:
             load_reader(name)
         assert name in caught.value.message
-    with pytest.raises(DatasetError, match="no functions categories and read"):
+    with pytest.raises(DatasetError, match="lacks LAYOUT, categories or list_files"):
         load_reader("checks")
 
 
@@ -448,14 +454,14 @@ def test_users_own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "line_four.py").write_text(
-        "from shopfloor.readers.folder import categories, read\n"
+        "from shopfloor.readers.folder import LAYOUT, categories, list_files\n"
         "from pathlib import Path\n"
         f"def default_root():\n    return Path({str(tmp_path / 'parts')!r})\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     make_tree(tmp_path / "parts")
     assert find_root("my_company.line_four", None) == tmp_path / "parts"
-    assert len(read_index("my_company.line_four", None, "demo", "bolt")) == 9
+    assert len(read_index("my_company.line_four", None, "demo", "bolt")[0]) == 9
 
 
 def test_broken_module_of_the_user_is_not_called_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -478,6 +484,7 @@ def test_importing_the_readers_is_light() -> None:
     import subprocess
     import sys
 
-    code = "import sys, shopfloor.readers.folder, shopfloor.readers.elpv; print(*sys.modules)"
+    code = f"import sys, importlib\nfor n in {available_readers()}: importlib.import_module('shopfloor.readers.' + n)\n"
+    code += "print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pandas", "numpy", "cv2", "torch", "PIL", "elpv_dataset"} & set(loaded)

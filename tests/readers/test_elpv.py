@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from shopfloor.readers import DatasetError, elpv, find_root, read_index
-from tests.readers.trees import save_image
+from shopfloor.readers import DatasetError, elpv, find_root, list_categories, read_index
+from tests.readers.trees import read, save_image
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,9 @@ def make_cells(root: Path, good: int = 12, bad: int = 5) -> Path:
 @pytest.mark.parametrize("category", ["mono", "poly"])
 def test_real_counts(labels: pd.DataFrame, category: str) -> None:
     root = find_root("elpv", None)
-    assert elpv.categories(root) == sorted(labels["type"].unique()) == ["mono", "poly"]
+    assert list(elpv.categories(root)) == sorted(labels["type"].unique()) == ["mono", "poly"]
     options = {"split_seed": 3, "train_good": 60, "test_good": 20, "test_bad": 30}
-    index = read_index("elpv", None, "elpv", category, options)
+    index, _ = read_index("elpv", None, "elpv", category, options)
     counts = index.groupby(["split", "label"]).size().to_dict()
     assert counts == {("train", "good"): 60, ("test", "good"): 20, ("test", "bad"): 30}
     known = labels.set_index("path").loc[index["image"]]
@@ -49,7 +49,7 @@ def test_real_counts(labels: pd.DataFrame, category: str) -> None:
 
 
 def test_without_limits_every_certain_image_is_used(labels: pd.DataFrame) -> None:
-    index = read_index("elpv", None, "elpv", "mono", {"test_good": 100})
+    index, _ = read_index("elpv", None, "elpv", "mono", {"test_good": 100})
     mono = labels[labels["type"] == "mono"]
     assert len(index) == ((mono["probability"] == 0) | (mono["probability"] == 1)).sum()
     assert (index["label"] == "bad").sum() == (mono["probability"] == 1).sum()
@@ -57,7 +57,7 @@ def test_without_limits_every_certain_image_is_used(labels: pd.DataFrame) -> Non
 
 
 def parts(root: Path, **options: int) -> dict[tuple[str, str], set[str]]:
-    index = elpv.read(root, "elpv", "mono", **options)
+    index = read(root, "mono", reader="elpv", **options)
     found: dict[tuple[str, str], set[str]] = defaultdict(set)
     for split, label, image in zip(index["split"], index["label"], index["image"], strict=True):
         found[split, label].add(image)
@@ -93,7 +93,7 @@ def test_order_of_the_label_file_does_not_matter(tmp_path: Path) -> None:
 )
 def test_impossible_limits(tmp_path: Path, options: dict[str, int]) -> None:
     with pytest.raises(DatasetError, match="images exist") as caught:
-        elpv.read(make_cells(tmp_path), "elpv", "mono", **options)
+        read(make_cells(tmp_path), "mono", reader="elpv", **options)
     assert caught.value.code == "OPTION_INVALID"
 
 
@@ -101,7 +101,7 @@ def test_missing_file_is_named_with_its_line(tmp_path: Path) -> None:
     root = make_cells(tmp_path)
     (root / "images/cell0003.png").unlink()
     with pytest.raises(DatasetError) as caught:
-        elpv.read(root, "elpv", "mono", test_good=4)
+        read(root, "mono", reader="elpv", test_good=4)
     assert (caught.value.code, caught.value.paths) == ("FILE_MISSING", ("images/cell0003.png",))
     assert "1 of 18 files named in labels.csv do not exist (first: images/cell0003.png, line 4)" in caught.value.message
 
@@ -109,7 +109,7 @@ def test_missing_file_is_named_with_its_line(tmp_path: Path) -> None:
 def test_unlisted_file_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = make_cells(tmp_path)
     save_image(root / "images/new.png", 99)
-    elpv.read(root, "elpv", "mono", test_good=4)
+    read(root, "mono", reader="elpv", test_good=4)
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith("[FILE_UNLISTED]")
     assert "images/new.png" in caplog.messages[0]
@@ -141,7 +141,7 @@ def test_label_file_with_a_bad_line(tmp_path: Path, line: str, reason: str) -> N
 def test_clone_of_the_repository_as_root(tmp_path: Path) -> None:
     make_cells(tmp_path / "src/elpv_dataset/data")
     with pytest.raises(DatasetError) as caught:
-        elpv.categories(tmp_path)
+        list_categories("elpv", tmp_path)
     assert caught.value.code == "LAYOUT_UNKNOWN"
     assert f"{tmp_path / 'src/elpv_dataset/data'} looks right" in caught.value.message
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from shopfloor.readers import DatasetError, folder
-from tests.readers.trees import make_tree, save_image, save_mask
+from shopfloor.readers import DatasetError, list_categories
+from tests.readers.trees import make_tree, read, save_image, save_mask
 
 
 def error_of(root: Path, category: str = "bolt", **options: str) -> DatasetError:
     with pytest.raises(DatasetError) as caught:
-        folder.read(root, "demo", category, **options)
+        read(root, category, **options)
     return caught.value
 
 
@@ -24,8 +24,8 @@ def test_tree(tmp_path: Path) -> None:
     category = make_tree(tmp_path, "bolt", extension="bmp")
     save_image(category / "train/bad/000.TIFF", 70)
     save_image(category / "validation/good/000.webp", 71)
-    assert folder.categories(tmp_path) == ["bolt", "nut"]
-    index = folder.read(tmp_path, "demo", "bolt")
+    assert list(list_categories("folder", tmp_path)) == ["bolt", "nut"]
+    index = read(tmp_path, "bolt")
     counts = index.groupby(["split", "label", "defect_type"]).size().to_dict()
     assert counts == {
         ("train", "good", "good"): 4,
@@ -48,7 +48,7 @@ def test_the_three_places_of_a_mask(tmp_path: Path) -> None:
     save_mask(masks / "scratch/000.bmp")
     save_mask(masks / "scratch/001/000.png")
     save_mask(masks / "scratch/001/001.png", value=3)
-    index = folder.read(tmp_path, "demo", "bolt").set_index("image")
+    index = read(tmp_path, "bolt").set_index("image")
     assert index.loc["bolt/test/bent/000.png", "masks"] == "bolt/ground_truth/bent/000_mask.png"
     assert index.loc["bolt/test/scratch/000.png", "masks"] == "bolt/ground_truth/scratch/000.bmp"
     both = "bolt/ground_truth/scratch/001/000.png;bolt/ground_truth/scratch/001/001.png"
@@ -57,7 +57,7 @@ def test_the_three_places_of_a_mask(tmp_path: Path) -> None:
 
 def test_without_ground_truth_there_are_no_pixel_labels(tmp_path: Path) -> None:
     make_tree(tmp_path, masks=False)
-    index = folder.read(tmp_path, "demo", "bolt")
+    index = read(tmp_path, "bolt")
     assert not index["has_pixel_labels"].any()
     assert (index["masks"] == "").all()
 
@@ -66,7 +66,7 @@ def test_root_missing(tmp_path: Path) -> None:
     error = error_of(tmp_path / "nowhere")
     assert error.code == "ROOT_MISSING"
     assert str(tmp_path / "nowhere") in error.message
-    assert "set the path in the configuration" in error.message
+    assert "Set the path in the configuration" in error.message
     (tmp_path / "file").touch()
     assert "is not a folder" in error_of(tmp_path / "file").message
 
@@ -121,7 +121,7 @@ def test_empty_split(tmp_path: Path, emptied: str, text: str) -> None:
     assert error.code == "SPLIT_EMPTY"
     assert f"{text} (bolt/{emptied}; accepted extensions bmp, jpg" in error.message
     count = {"train/good": 4, "test/good": 2}[emptied]
-    assert f"{count} others were ignored" in error.message
+    assert f"{count} files with other extensions were ignored" in error.message
 
 
 def test_no_defect_folder(tmp_path: Path) -> None:
@@ -138,12 +138,12 @@ def test_foreign_files_are_passed_over_or_listed(tmp_path: Path, caplog: pytest.
     for name in (".DS_Store", "Thumbs.db", "license.txt", "readme.md", "._000.png"):
         (category / "train/good" / name).write_text("x")
     (tmp_path / "__MACOSX/bolt/train/good").mkdir(parents=True)
-    assert folder.categories(tmp_path) == ["bolt"]
-    assert len(folder.read(tmp_path, "demo", "bolt")) == 9
+    assert list(list_categories("folder", tmp_path)) == ["bolt"]
+    assert len(read(tmp_path, "bolt")) == 9
     assert caplog.messages == []
     (category / "train/good/000.psd").write_text("x")
     (category / "train/ok").mkdir()
-    folder.read(tmp_path, "demo", "bolt")
+    read(tmp_path, "bolt")
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith("[FILE_IGNORED] demo/bolt: 2 files or folders")
 
@@ -171,8 +171,8 @@ def make_manifest(root: Path, lines: list[str], header: str = "image,split,label
 def test_manifest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = tmp_path / "007"
     make_manifest(root, [])
-    assert folder.categories(root) == ["007"]
-    index = folder.read(root, "demo", "007").set_index("image")
+    assert list(list_categories("folder", root)) == ["007"]
+    index = read(root, "007").set_index("image")
     assert index["split"].tolist() == ["train", "val", "test", "test"]
     assert index["defect_type"].tolist() == ["good", "good", "good", "dent"]
     assert index.loc["images/c.png", "domain"] == "night"
@@ -190,8 +190,8 @@ def test_manifest_with_categories_and_another_name(tmp_path: Path) -> None:
         "good,NA,a.png,train\ngood,NA,b.png,test\nbad,NA,c.png,test\n"
         "good,gear,d.png,train\ngood,gear,e.png,test\nbad,gear,f.png,test\n"
     )
-    assert folder.categories(tmp_path, manifest="parts.csv") == ["NA", "gear"]
-    index = folder.read(tmp_path, "demo", "NA", manifest="parts.csv")
+    assert list(list_categories("folder", tmp_path, {"manifest": "parts.csv"})) == ["NA", "gear"]
+    index = read(tmp_path, "NA", manifest="parts.csv")
     assert index["image"].tolist() == ["a.png", "b.png", "c.png"]
     assert index["category"].unique().tolist() == ["NA"]
     assert index["defect_type"].tolist() == ["good", "good", "bad"]
@@ -281,9 +281,9 @@ def test_manifest_asked_for_must_exist_inside_the_root(tmp_path: Path) -> None:
 
 def test_magnetic_tile(shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = shared_data / "magnetic_tile"
-    assert folder.categories(root) == ["tile"]
+    assert list(list_categories("folder", root)) == ["tile"]
     with caplog.at_level(logging.WARNING):
-        index = folder.read(root, "magnetic_tile", "tile")
+        index = read(root, "tile")
     counts = index.groupby(["split", "label"]).size().to_dict()
     assert counts == {("train", "good"): 700, ("test", "good"): 252, ("test", "bad"): 392}
     assert set(index.loc[index["label"] == "bad", "defect_type"]) == {
@@ -296,12 +296,12 @@ def test_magnetic_tile(shared_data: Path, caplog: pytest.LogCaptureFixture) -> N
     assert (index.loc[index["label"] == "bad", "masks"] != "").all()
     empty = [message for message in caplog.messages if message.startswith("[MASK_EMPTY]")]
     assert len(empty) == 1
-    assert "magnetic_tile/tile: 4 bad images" in empty[0]
+    assert "demo/tile: 4 bad images" in empty[0]
 
 
 def test_mpdd_metal_plate(shared_data: Path) -> None:
     root = shared_data / "mpdd_512"
-    index = folder.read(root, "mpdd", "metal_plate")
+    index = read(root, "metal_plate")
     counts = index.groupby(["split", "label"]).size().to_dict()
     assert counts == {("train", "good"): 54, ("test", "good"): 26, ("test", "bad"): 71}
     assert index[["width", "height"]].drop_duplicates().to_numpy().tolist() == [[512, 512]]

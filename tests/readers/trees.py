@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
+
+from shopfloor.readers import read_index
 
 SIDE = 40
 
@@ -40,3 +43,9 @@ def make_tree(root: Path, category: str = "bolt", *, masks: bool = True, extensi
         for mask in ("bent/000_mask", "scratch/000_mask", "scratch/001_mask"):
             save_mask(folder / f"ground_truth/{mask}.png")
     return folder
+
+
+def read(root: Path, category: str = "bolt", *, reader: str = "folder", **options: object) -> pd.DataFrame:
+    """Index table of a category of the dataset ``demo``."""
+    index, _ = read_index(reader, root, "demo", category, options)
+    return index

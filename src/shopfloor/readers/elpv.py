@@ -11,29 +11,17 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from shopfloor.readers.checks import CategoryFiles, checked_index
+from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.findings import DatasetError, Finding
 from shopfloor.readers.index_table import Sample, byte_order
-from shopfloor.readers.layout_checks import (
-    layout_unknown,
-    missing_files,
-    require_category,
-    require_root,
-    split_file_invalid,
-    unlisted_files,
-)
-from shopfloor.readers.listing import images_below
+from shopfloor.readers.layout_checks import missing_files, split_file_invalid, unlisted_files
+from shopfloor.readers.listing import files_below
 from shopfloor.readers.split_file import path_inside
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 LABELS = "labels.csv"
-_COLUMNS = "path, probability, type (separated by blanks, no header)"
-_PLACES_BELOW = ("data", "elpv_dataset/data", "src/elpv_dataset/data")
-_SOURCE = "elpv-dataset (repository zae-bayern/elpv-dataset)"
+LAYOUT = f"{LABELS} and images/"
+_COLUMNS = "columns path, probability, type (separated by blanks, no header)"
 
 
 @dataclass(frozen=True)
@@ -58,26 +46,27 @@ def default_root() -> Path:
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
-def categories(root: Path) -> list[str]:
-    """Name the types of cells in ``labels.csv``: mono and poly.
+def categories(root: Path) -> dict[str, str]:
+    """The types of cells in ``labels.csv``: mono and poly.
 
     Raises:
-        DatasetError: ``ROOT_MISSING``, ``LAYOUT_UNKNOWN``, ``SPLITFILE_INVALID``.
+        DatasetError: ``SPLITFILE_INVALID``.
     """
-    return sorted({cell.type for cell in _cells("", root)})
+    return dict.fromkeys((cell.type for cell in _cells("", root)), LABELS) if (root / LABELS).is_file() else {}
 
 
-def read(
+def list_files(
     root: Path,
     dataset: str,
     category: str,
+    folder: str,
     *,
     split_seed: int = 0,
     train_good: int | None = None,
     test_good: int = 100,
     test_bad: int | None = None,
-) -> pd.DataFrame:
-    """Draw a split, decode and check its images.
+) -> CategoryFiles:
+    """Draw a split.
 
     A smaller limit gives a subset of what a larger one gives: test images are drawn from the front of one
     seeded permutation of the byte-sorted good images, training images from its back, bad images from the
@@ -87,19 +76,19 @@ def read(
         root: Folder with ``labels.csv``.
         dataset: Name of the dataset, for the table and for messages.
         category: ``mono`` or ``poly``.
+        folder: ``labels.csv``.
         split_seed: Seed of the permutations.
         train_good: Number of good training images; None takes all that are not in test.
         test_good: Number of good test images.
         test_bad: Number of bad test images; None takes all.
 
     Returns:
-        Index table.
+        The category.
 
     Raises:
-        DatasetError: With every error found in the category.
+        DatasetError: ``SPLITFILE_INVALID``, ``OPTION_INVALID``.
     """
     cells = _cells(dataset, root)
-    require_category(dataset, category, sorted({cell.type for cell in cells}))
     named = {cell.image: cell.line for cell in cells if cell.type == category}
     missing = missing_files(dataset, category, root, named, LABELS)
     good = [cell.image for cell in cells if cell.type == category and cell.probability == 0]
@@ -118,18 +107,15 @@ def read(
         *[Sample("test", "bad", "bad", image) for image in bad[:test_bad]],
     ]
     absent = {path for finding in missing for path in finding.paths}
-    unlisted = unlisted_files(
-        dataset, category, images_below(root, root / "images"), [cell.image for cell in cells], LABELS
-    )
-    return checked_index(
-        CategoryFiles(
-            root,
-            dataset,
-            category,
-            [sample for sample in samples if sample.image not in absent],
-            has_pixel_labels=False,
-            findings=(*missing, *unlisted),
-        )
+    on_disk, _ = files_below(root, root / "images")
+    unlisted = unlisted_files(dataset, category, on_disk, [cell.image for cell in cells], LABELS)
+    return CategoryFiles(
+        root,
+        dataset,
+        category,
+        [sample for sample in samples if sample.image not in absent],
+        has_pixel_labels=False,
+        findings=(*missing, *unlisted),
     )
 
 
@@ -137,12 +123,8 @@ def _cells(dataset: str, root: Path) -> list[_Cell]:
     """Rows of ``labels.csv``.
 
     Raises:
-        DatasetError: ``ROOT_MISSING``, ``LAYOUT_UNKNOWN``, ``SPLITFILE_INVALID``.
+        DatasetError: ``SPLITFILE_INVALID``.
     """
-    require_root(dataset, root, _SOURCE)
-    if not (root / LABELS).is_file():
-        right = next((root / place for place in _PLACES_BELOW if (root / place / LABELS).is_file()), None)
-        raise DatasetError(layout_unknown(dataset, root, f"{LABELS} and images/", right))
     cells: list[_Cell] = []
     problems: list[tuple[int, str]] = []
     seen: set[str] = set()

@@ -5,14 +5,10 @@ Codes and texts follow the dataset specification (3.2, 3.3).
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import click
-
-logger = logging.getLogger(__name__)
 
 SHOWN_PATHS = 10
 
@@ -72,17 +68,3 @@ class DatasetError(click.ClickException):
     def __reduce__(self) -> tuple[type[DatasetError], tuple[Finding, ...]]:
         """Travels between processes as its findings."""
         return type(self), self.findings
-
-
-def report(findings: Iterable[Finding]) -> None:
-    """Log warnings, code in front, and raise all errors together.
-
-    Raises:
-        DatasetError: If there is an error among the findings.
-    """
-    findings = list(findings)
-    for finding in findings:
-        if finding.level == "warning":
-            logger.warning("%s", finding.text)
-    if errors := [finding for finding in findings if finding.level == "error"]:
-        raise DatasetError(*errors)

@@ -10,18 +10,20 @@ from shopfloor.readers.findings import SHOWN_PATHS, DatasetError, Finding
 from shopfloor.readers.index_table import byte_order
 
 
-def require_root(dataset: str, root: Path, source: str = "the dataset") -> None:
+def require_root(dataset: str, root: Path, project_page: str = "") -> None:
     """Refuse a root that is not a readable folder.
 
     Args:
         dataset: Name of the dataset, may be empty.
         root: The configured root.
-        source: Where the dataset comes from (project page), for the text.
+        project_page: Where the dataset comes from, for the text.
 
     Raises:
         DatasetError: ``ROOT_MISSING``.
     """
-    action = f"Download {source} and set the path in the configuration"
+    action = "Set the path in the configuration"
+    if project_page:
+        action = f"Download the dataset from {project_page} and set the path in the configuration"
     if not root.exists():
         raise DatasetError(Finding("ROOT_MISSING", dataset, "", f"folder {root} does not exist", action=action))
     if not root.is_dir():
@@ -42,16 +44,23 @@ def layout_unknown(dataset: str, root: Path, expected: str, right: Path | None =
     return Finding("LAYOUT_UNKNOWN", dataset, "", what, where, action)
 
 
-def require_category(dataset: str, category: str, available: Sequence[str]) -> None:
+def require_category(dataset: str, category: str, available: Mapping[str, str]) -> None:
     """Refuse a category that the root does not hold.
+
+    Args:
+        dataset: Name of the dataset.
+        category: The category asked for.
+        available: Folder of each category; named where it is not called like the category.
 
     Raises:
         DatasetError: ``CATEGORY_MISSING``.
     """
-    if category not in available:
-        what = f"category {category} not found"
-        where = f"available: {', '.join(available) or 'none'}"
-        raise DatasetError(Finding("CATEGORY_MISSING", dataset, "", what, where, "Correct the configuration"))
+    if category in available:
+        return
+    names = [name if name == place else f"{name} ({place})" for name, place in available.items()]
+    what, where = f"category {category} not found", f"available: {', '.join(names) or 'none'}"
+    action = "Correct the configuration, or download this category"
+    raise DatasetError(Finding("CATEGORY_MISSING", dataset, "", what, where, action))
 
 
 def missing_folders(dataset: str, category: str, root: Path, folders: Iterable[str], needed_by: str) -> list[Finding]:
@@ -70,7 +79,9 @@ def missing_folders(dataset: str, category: str, root: Path, folders: Iterable[s
     ]
 
 
-def missing_files(dataset: str, category: str, root: Path, named: Mapping[str, int], source: str) -> list[Finding]:
+def missing_files(
+    dataset: str, category: str, root: Path, named: Mapping[str, int], source: str, unit: str = "line"
+) -> list[Finding]:
     """``FILE_MISSING`` for the files that a split file names.
 
     Args:
@@ -79,6 +90,7 @@ def missing_files(dataset: str, category: str, root: Path, named: Mapping[str, i
         root: Dataset root.
         named: Line in the split file of each file, by path relative to the root.
         source: Name of the split file.
+        unit: What the numbers count.
 
     Returns:
         One finding, or none.
@@ -87,7 +99,7 @@ def missing_files(dataset: str, category: str, root: Path, named: Mapping[str, i
     if not missing:
         return []
     what = f"{len(missing)} of {len(named)} files named in {source} do not exist"
-    where = f"first: {missing[0]}, line {named[missing[0]]}"
+    where = f"first: {missing[0]}, {unit} {named[missing[0]]}"
     action = "Unpack the archive again or remove the lines"
     return [Finding("FILE_MISSING", dataset, category, what, where, action, tuple(missing))]
 
@@ -113,25 +125,26 @@ def ignored_files(dataset: str, category: str, ignored: Sequence[str]) -> list[F
 
 
 def split_file_invalid(
-    dataset: str, category: str, source: str, problems: Sequence[tuple[int, str]], expected: str
+    dataset: str, category: str, source: str, problems: Sequence[tuple[int, str]], expected: str, unit: str = "line"
 ) -> list[Finding]:
-    """``SPLITFILE_INVALID``: one finding for all bad lines.
+    """``SPLITFILE_INVALID``: one finding for all that is wrong with a file.
 
     Args:
         dataset: Name of the dataset.
         category: Name of the category, may be empty.
         source: Name of the split file.
         problems: Line number and reason of each; none gives no finding.
-        expected: The columns that the file must have.
+        expected: What the file must have, e.g. ``columns image, split, label``.
+        unit: What the numbers count: ``line``, or ``entry`` of a JSON list.
 
     Returns:
         One finding, or none.
     """
     if not problems:
         return []
-    (line, reason), *others = problems
-    more = f", {len(others)} more from line {others[0][0]}" if others else ""
-    what = f"{source}, line {line}: {reason}"
-    where = f"expected columns {expected}{more}"
-    paths = tuple(f"{source}:{line}" for line, _ in problems)
-    return [Finding("SPLITFILE_INVALID", dataset, category, what, where, "Correct the file", paths)]
+    (number, reason), *others = problems
+    more = f", {len(others)} more from {unit} {others[0][0]}" if others else ""
+    what = f"{source}, {unit} {number}: {reason}"
+    paths = tuple(f"{source}:{number}" for number, _ in problems)
+    where = f"expected {expected}{more}"
+    return [Finding("SPLITFILE_INVALID", dataset, category, what, where, "Correct the file or unpack it again", paths)]

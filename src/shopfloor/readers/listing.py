@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -62,13 +62,20 @@ def list_folder(folder: Path) -> Folder:
     return content
 
 
-def images_below(root: Path, folder: Path) -> Iterator[str]:
-    """Yield every image below a folder, at any depth, as a path relative to the root."""
+def files_below(root: Path, folder: Path) -> tuple[list[str], list[str]]:
+    """Name the files below a folder, at any depth, as paths relative to the root.
+
+    Returns:
+        Images, and files that are neither images nor passed over; both in byte order.
+    """
+    images: list[str] = []
+    unknown: list[str] = []
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_passed_over(name))
+        folders[:] = [name for name in folders if not is_passed_over(name)]
         for name in names:
-            if is_image(name) and not is_passed_over(name):
-                yield (Path(parent) / name).relative_to(root).as_posix()
+            if not is_passed_over(name):
+                (images if is_image(name) else unknown).append((Path(parent) / name).relative_to(root).as_posix())
+    return sorted(images, key=byte_order), sorted(unknown, key=byte_order)
 
 
 def stem_key(path: str) -> tuple[str, str]:
@@ -93,7 +100,7 @@ class Pairing:
 
 
 def pair_masks(
-    images: Sequence[str], masks: Iterable[str], mask_stems: dict[str, Sequence[tuple[str, str]]]
+    images: Sequence[str], masks: Iterable[str], mask_stems: Mapping[str, Sequence[tuple[str, str]]]
 ) -> Pairing:
     """Pair images with masks by exact names, never by position.
 

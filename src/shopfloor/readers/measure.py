@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL.Image import Image
+
+    from shopfloor.readers.category_files import CategoryFiles
+
 
 _MANY_VALUES = 64
 
@@ -47,25 +51,39 @@ class FileFacts:
     problem: str = ""
 
 
-def measure(root: Path, images: Iterable[str], masks: Iterable[str], title: str) -> dict[str, FileFacts]:
-    """Read, hash and decode files on all cores, showing progress.
+def measure(files: CategoryFiles, known: Mapping[str, FileFacts] | None = None) -> dict[str, FileFacts]:
+    """Read, hash and decode every file of a category on all cores, showing progress.
 
     Args:
-        root: Dataset root.
-        images: Paths of images relative to the root.
-        masks: Paths of masks relative to the root.
-        title: Label of the progress bar.
+        files: The category as listed.
+        known: Facts of an earlier run. A file of the same path, size and modification time is not opened again.
 
     Returns:
-        Facts of every file by its relative path. Unreadable files are reported in ``problem``, never raised.
+        Facts of every image and mask by its path. Unreadable files are reported in ``problem``, never raised.
     """
     from tqdm import tqdm
 
-    jobs = [(path, False) for path in dict.fromkeys(images)] + [(path, True) for path in dict.fromkeys(masks)]
+    jobs = {**dict.fromkeys(files.images, False), **dict.fromkeys(files.masks, True)}
+    known = {path: facts for path, facts in (known or {}).items() if path in jobs}
+    known = {path: facts for path, facts in known.items() if _is_current(files.root / path, facts, jobs[path])}
+    wanted = [path for path in jobs if path not in known]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        measured = pool.map(lambda job: measure_file(root / job[0], is_mask=job[1]), jobs)
-        progress = tqdm(measured, desc=title, total=len(jobs), unit="file", leave=False, disable=None)
-        return {path: facts for (path, _), facts in zip(jobs, progress, strict=True)}
+        measured = pool.map(lambda path: measure_file(files.root / path, is_mask=jobs[path]), wanted)
+        title = f"Checking {files.dataset}/{files.category}"
+        progress = tqdm(measured, desc=title, total=len(wanted), unit="file", leave=False, disable=None)
+        fresh = dict(zip(wanted, progress, strict=True))
+    return {path: fresh.get(path) or known[path] for path in jobs}
+
+
+def _is_current(path: Path, facts: FileFacts, is_mask: bool) -> bool:
+    """Whether facts of an earlier run still hold; of a mask the values of its pixels must be among them."""
+    if facts.problem or (is_mask and not facts.values):
+        return False
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (facts.file_size, facts.modified_ns)
 
 
 def measure_file(path: Path, *, is_mask: bool) -> FileFacts:
@@ -107,3 +125,25 @@ def _values(mask: Image, data: bytes) -> tuple[float, ...]:
     from shopfloor.readers.pixels import mask_values
 
     return tuple(np.unique(mask_values(mask, data))[:_MANY_VALUES].tolist())
+
+
+def facts_table(facts: Mapping[str, FileFacts]) -> pd.DataFrame:
+    """Facts as a table to keep: one line per file, ``file`` (its path) and the attributes of :class:`FileFacts`."""
+    import pandas as pd
+
+    lines = [{"file": path, **asdict(known), "values": _join(known.values)} for path, known in facts.items()]
+    return pd.DataFrame(lines, columns=["file", *(field.name for field in fields(FileFacts))])
+
+
+def facts_from_table(table: pd.DataFrame) -> dict[str, FileFacts]:
+    """The facts that :func:`facts_table` made a table of."""
+    lines = table.to_dict("records")
+    return {line.pop("file"): FileFacts(**{**line, "values": _split(line["values"])}) for line in lines}  # type: ignore[arg-type]
+
+
+def _join(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+def _split(cell: str) -> tuple[float, ...]:
+    return tuple(float(value) for value in cell.split())

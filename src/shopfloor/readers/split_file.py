@@ -1,13 +1,14 @@
-"""A CSV that lists the images of a dataset: rows with their line numbers, and paths that stay inside the
+"""CSV and JSON files that list the images of a dataset: rows with their line numbers, and paths that stay inside the
 root."""
 
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import _csv
@@ -59,6 +60,25 @@ def read_rows(path: Path, required: tuple[str, ...], optional: tuple[str, ...] =
         raise SplitFileError(1, f"the file is not UTF-8 ({error.reason})") from error
     except OSError as error:
         raise SplitFileError(1, f"the file cannot be read ({error.strerror})") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file (UTF-8) that holds an object.
+
+    Raises:
+        SplitFileError: Not readable, not JSON, or not an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise SplitFileError(1, f"the file cannot be read ({error.strerror})") from error
+    except json.JSONDecodeError as error:
+        raise SplitFileError(error.lineno, f"not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # bytes that are not UTF-8, numbers too long, nesting too deep
+        raise SplitFileError(1, f"not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise SplitFileError(1, f"a {type(content).__name__} where an object with keys is expected")
+    return content
 
 
 def _rows(reader: _csv.Reader, required: tuple[str, ...], optional: tuple[str, ...]) -> Iterator[Row]:

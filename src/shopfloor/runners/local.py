@@ -110,7 +110,10 @@ class LocalRunner(SequentialRunner):
                 reason = _reason(error)
                 # The project's own errors and those of datasets say all there is to say.
                 expected = isinstance(error, click.ClickException | DatasetError)
-                logger.error("%s failed: %s", node.name, reason, exc_info=None if expected else error)
+                if reason in failures:  # as for every category of a dataset that is not there
+                    logger.error("%s failed for the same reason as %s.", node.name, failures[reason])
+                else:
+                    logger.error("%s failed: %s", node.name, reason, exc_info=None if expected else error)
                 if not isinstance(error, DatasetError):  # a dataset that refuses to be replaced keeps its file
                     _remove_files(node.outputs, catalog)
                 lost.update(dict.fromkeys(node.outputs, MissingResult("failed", reason)))
@@ -140,7 +143,7 @@ def _reason(error: BaseException) -> str:
     """The error's text, without what Kedro puts around an error that a dataset raised while it loaded or saved."""
     if isinstance(error, DatasetError):
         cause = error.__cause__
-        if cause is None or isinstance(cause, click.ClickException):
+        if cause is None or isinstance(cause, click.ClickException | DatasetError):
             return _reason(cause) if cause else str(error)
         path = re.search(r"filepath=(?:Pure\w*Path\()?'?([^',)]+)", str(error))
         file = f"{path.group(1)}: " if path else ""

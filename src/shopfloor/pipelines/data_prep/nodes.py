@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,9 +17,16 @@ from tqdm import tqdm
 
 from shopfloor.catalog.image_stack import LazyStack
 from shopfloor.catalog.index import FolderChangedError, check_same_files
-from shopfloor.readers import DEFAULT_READER, find_root, read_index
+from shopfloor.readers import DEFAULT_READER, find_root, list_category
+from shopfloor.readers.account import ACCOUNT_COLUMNS, check_line, codes_in
+from shopfloor.readers.category_files import CategoryFiles
+from shopfloor.readers.checks import check_category
 from shopfloor.readers.index_table import changed_files, split_paths
+from shopfloor.readers.measure import facts_from_table, facts_table, measure
 from shopfloor.readers.pixels import read_image, read_mask, resize_image, resize_mask
+from shopfloor.runners.missing import MissingResult
+
+logger = logging.getLogger(__name__)
 
 Settings = dict[str, Any]
 
@@ -38,26 +47,97 @@ def render_parts(settings: Settings, category: str) -> dict[str, np.ndarray]:
     return {f"{category}/{path}": pixels for path, pixels in files.items()}
 
 
-def index_category(settings: Settings, folder: Path | None = None, *, dataset: str, category: str) -> pd.DataFrame:
-    """List and check the images of a category.
+def measure_files(
+    settings: Settings, known_files: pd.DataFrame, folder: Path | None = None, *, dataset: str, category: str
+) -> pd.DataFrame:
+    """Decode and hash every image and mask of a category; a file that is known by path, size and time stays closed.
 
     Args:
         settings: The dataset's entry: reader, root, options.
+        known_files: This table as an earlier run left it.
         folder: Root of a generated dataset; None to take the root from the entry.
         dataset: Name of the dataset.
         category: Name of the category.
 
     Returns:
-        The index table.
+        One line per file, see :class:`~shopfloor.readers.measure.FileFacts`. A damaged file is a line like any other,
+        so that nothing is decoded twice while damage is mended.
+
+    Raises:
+        DatasetError: The category cannot be listed.
+    """
+    files, known = _list(settings, folder, dataset, category), facts_from_table(known_files)
+    start = time.perf_counter()
+    facts = measure(files, known)
+    seconds = time.perf_counter() - start
+    unchanged = sum(known.get(path) is fact for path, fact in facts.items())
+    decoded = len(facts) - unchanged
+    logger.info(
+        "%s/%s: %d files decoded and hashed in %.1f s (%.0f per second), %d known by path, size and time.",
+        *(dataset, category, decoded, seconds, decoded / seconds, unchanged),
+    )
+    return facts_table(facts)
+
+
+def index_category(
+    settings: Settings, files: pd.DataFrame, folder: Path | None = None, *, dataset: str, category: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Check a category and make its index.
+
+    Args:
+        settings: The dataset's entry.
+        files: What was measured of its files; those that changed since are measured again.
+        folder: Root of a generated dataset.
+        dataset: Name of the dataset.
+        category: Name of the category.
+
+    Returns:
+        The index table, and one line on the check: counts found and expected, sizes, warnings.
 
     Raises:
         DatasetError: A check failed; all findings of the category in one error.
     """
-    reader, root = settings.get("reader", DEFAULT_READER), folder or settings.get("root")
-    return read_index(reader, root, dataset, category, settings.get("options"))
+    listed = _list(settings, folder, dataset, category)
+    index, warnings = check_category(listed, measure(listed, facts_from_table(files)))
+    return index, check_line(index, listed.expected, warnings)
 
 
-def check_unchanged(index: pd.DataFrame, indexed_ns: int, settings: Settings, folder: Path | None = None) -> None:
+def write_plan(*, plan: dict[str, Any]) -> dict[str, Any]:
+    """Which categories the table of datasets is to hold; as a file it tells whether the table is that of this grid."""
+    return plan
+
+
+def account_for_datasets(
+    plan: dict[str, Any], *checks: pd.DataFrame | MissingResult, categories: Sequence[dict[str, str]]
+) -> pd.DataFrame:
+    """One table of all categories: what is there, what should be, what is wrong.
+
+    Args:
+        plan: The categories that the table is to hold.
+        checks: Line of each category.
+        categories: Dataset, category, licence and project page of each.
+
+    Returns:
+        One line per category: ``status`` (``passed``, ``failed``, ``missing``), ``codes`` of warnings or errors, counts
+        found and expected per split and label, sizes, licence, project page, and ``note`` with the texts. A category
+        that could not be read has no counts.
+    """
+    lines = [
+        {**names, "status": check.status, "codes": ", ".join(codes_in(check.reason)), "note": check.reason}
+        if isinstance(check, MissingResult)
+        else {**names, "status": "passed", **check.iloc[0].to_dict()}
+        for names, check in zip(categories, checks, strict=True)
+    ]
+    return pd.DataFrame(lines, columns=ACCOUNT_COLUMNS)
+
+
+def check_unchanged(
+    index: pd.DataFrame,
+    indexed_ns: int,
+    settings: Settings,
+    files: pd.DataFrame,
+    folder: Path | None = None,
+) -> None:
     """Make sure that the files are still those that the index was made from.
 
     Path, size and time of every indexed file are compared. Only where a folder changed since, which is how an added
@@ -67,6 +147,7 @@ def check_unchanged(index: pd.DataFrame, indexed_ns: int, settings: Settings, fo
         index: Index table of one category.
         indexed_ns: When it was written, in nanoseconds since 1970.
         settings: The dataset's entry.
+        files: What was measured of its files.
         folder: Root of a generated dataset.
 
     Raises:
@@ -80,7 +161,7 @@ def check_unchanged(index: pd.DataFrame, indexed_ns: int, settings: Settings, fo
     folders = {parent for image in images for parent in image.parents}
     if max((root / each).stat().st_mtime_ns for each in folders) > indexed_ns:
         first = index.iloc[0]
-        found = index_category(settings, folder, dataset=first["dataset"], category=first["category"])
+        found, _ = index_category(settings, files, folder, dataset=first["dataset"], category=first["category"])
         check_same_files(index, found)
 
 
@@ -179,6 +260,17 @@ def _region_counts(root: Path, row: Any, image_size: int) -> tuple[int, int]:
     count, labels = cv2.connectedComponents(mask, connectivity=8)
     left = np.unique(resize_mask(labels, image_size))
     return count - 1, len(left[left > 0])
+
+
+def _list(settings: Settings, folder: Path | None, dataset: str, category: str) -> CategoryFiles:
+    return list_category(
+        settings.get("reader", DEFAULT_READER),
+        folder or settings.get("root"),
+        dataset,
+        category,
+        settings.get("options"),
+        project_page=settings.get("project_page", ""),
+    )
 
 
 def _root(settings: Settings, folder: Path | None) -> Path:

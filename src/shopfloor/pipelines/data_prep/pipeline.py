@@ -6,33 +6,49 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.cell import Cell, each_once
+from shopfloor.cell import CODE_VERSIONS, Category, Cell, digest, each_once
 from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.data_prep import nodes
+from shopfloor.runners.missing import TOLERANT
 
 STAGE = "data_prep"
+ACCOUNT = f"{STAGE}.datasets"
 INDEX_TAG = "index"
 
 
-def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
-    """One index per category; images, masks and the account of the resize per category and image size."""
+def create_pipeline(cells: Iterable[Cell], checked: Iterable[Category] | None = None) -> Pipeline:
+    """Index the categories of some cells and prepare their images.
+
+    Args:
+        cells: The grid.
+        checked: Categories to check beyond those of the cells, and to sum up together with them in one table; None for
+            no table.
+
+    Returns:
+        One index per category; images, masks and the account of the resize per category and image size.
+    """
     cells = list(cells)
-    categories, sizes = each_once(cells, "category_name"), each_once(cells, "images_name")
+    categories = each_once([*cells, *(checked or [])], "category_name")
     return Pipeline(
         [
-            *(_render(cell) for cell in categories if cell.is_generated),
-            *(_index(cell) for cell in categories),
-            *(node for cell in sizes for node in _prepare(cell)),
+            *(node for category in categories for node in _read(category)),
+            *(_account(categories) if categories and checked is not None else []),
+            *(node for cell in each_once(cells, "images_name") for node in _prepare(cell)),
         ]
     )
 
 
-def _folder(cell: Cell) -> list[str]:
+def _read(category: Category) -> list[Node]:
+    """Render what is generated, measure the files, check them."""
+    return [*([_render(category)] if category.is_generated else []), _measure(category), _index(category)]
+
+
+def _folder(cell: Category) -> list[str]:
     """A generated dataset's folder is an input; any other's is a setting of its entry."""
     return [cell.folder] if cell.is_generated else []
 
 
-def _render(cell: Cell) -> Node:
+def _render(cell: Category) -> Node:
     return Node(
         func=bind(nodes.render_parts, category=cell.category),
         inputs=cell.dataset_params,
@@ -43,15 +59,58 @@ def _render(cell: Cell) -> Node:
     )
 
 
-def _index(cell: Cell) -> Node:
+def _measure(cell: Category) -> Node:
+    return Node(
+        func=bind(nodes.measure_files, dataset=cell.dataset, category=cell.category),
+        inputs=[cell.dataset_params, cell.known_files, *_folder(cell)],
+        outputs=cell.files,
+        name=f"{cell.category_name}.files",
+        namespace=STAGE,
+        tags=cell.data_tags,
+    )
+
+
+def _index(cell: Category) -> Node:
     return Node(
         func=bind(nodes.index_category, dataset=cell.dataset, category=cell.category),
-        inputs=[cell.dataset_params, *_folder(cell)],
-        outputs=cell.index,
+        inputs=[cell.dataset_params, cell.files, *_folder(cell)],
+        outputs=[cell.index, cell.check],
         name=f"{cell.category_name}.index",
         namespace=STAGE,
         tags=[*cell.data_tags, INDEX_TAG],
     )
+
+
+def _account(categories: list[Category]) -> list[Node]:
+    """One table of all categories, and the plan that tells whether it is that of this grid."""
+    entries = [
+        {
+            "dataset": category.dataset,
+            "category": category.category,
+            **{key: category.dataset_settings.get(key, "") for key in ("licence", "project_page")},
+        }
+        for category in categories
+    ]
+    code = digest(CODE_VERSIONS["account"], [category.category_name for category in categories], entries)
+    plan = f"{STAGE}.{code}.plan"
+    return [
+        Node(
+            func=bind(nodes.write_plan, plan={"digest": code, "categories": entries}),
+            inputs=None,
+            outputs=plan,
+            name="account.write_plan",
+            namespace=STAGE,
+        ),
+        # Its name brings it before the images are prepared: a user waits for the table, not for the images.
+        Node(
+            func=bind(nodes.account_for_datasets, categories=entries),
+            inputs=[plan, *(category.check for category in categories)],
+            outputs=ACCOUNT,
+            name="account",
+            namespace=STAGE,
+            tags=TOLERANT,
+        ),
+    ]
 
 
 def _prepare(cell: Cell) -> list[Node]:

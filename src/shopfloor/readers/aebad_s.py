@@ -1,0 +1,97 @@
+"""Reads AeBAD-S: blades of aero-engines under changing conditions, one category ``blade`` (dataset specification 4.6).
+
+Tree::
+
+    AeBAD/AeBAD_S/train/good/<domain>/*.png              background, illumination, view
+                 /test/<type>/<domain>/*.png             domain same too; types good, ablation, ...
+                 /ground_truth/<type>/<domain>/*.png     named like the images
+
+``same`` repeats the conditions of the training images; the other domains of the test hold conditions that training does
+not have, although folders of the same names are in it. (Zhang et al. 2023, Industrial Anomaly Detection with Domain
+Shift: A Real-world Dataset and Masked Multi-scale Reconstruction; repository zhangzilongc/MMR. Counts per domain are
+not published.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from shopfloor.readers.category_files import CategoryFiles, Expected
+from shopfloor.readers.findings import Finding
+from shopfloor.readers.listing import list_folder
+from shopfloor.readers.tree import Place, Tree, list_tree
+
+LAYOUT = "AeBAD_S/train/good/<domain>, AeBAD_S/test/<type>/<domain>, AeBAD_S/ground_truth/<type>/<domain>"
+CATEGORY = "blade"
+FOLDER = "AeBAD_S"
+DEFECTS = ("ablation", "breakdown", "fracture", "groove")
+TRAIN_DOMAINS = ("background", "illumination", "view")
+TEST_DOMAINS = ("same", *TRAIN_DOMAINS)
+EXPECTED: Mapping[str, Expected] = {}
+
+
+def categories(root: Path) -> dict[str, str]:
+    """The one category, where ``AeBAD_S`` has images for training or test."""
+    found = any((root / FOLDER / split / "good").is_dir() for split in ("train", "test"))
+    return {CATEGORY: FOLDER} if found else {}
+
+
+def list_files(root: Path, dataset: str, category: str, folder: str) -> CategoryFiles:
+    """List the category; every test domain must hold good and bad images."""
+    train, test, masks = f"{folder}/train/good", f"{folder}/test", f"{folder}/ground_truth"
+    defects = [name for name in list_folder(root / test).folders if name != "good"]
+    listed = list_tree(
+        root,
+        dataset,
+        category,
+        Tree(
+            top=folder,
+            places=[
+                *(Place(f"{train}/{name}", "train", "good", "good", name) for name in TRAIN_DOMAINS),
+                *(
+                    Place(f"{test}/good/{name}", "test", "good", "good", name, f"{masks}/good/{name}")
+                    for name in TEST_DOMAINS
+                ),
+                *(
+                    Place(f"{test}/{defect}/{name}", "test", "bad", defect, name, f"{masks}/{defect}/{name}")
+                    for defect in defects
+                    for name in TEST_DOMAINS
+                ),
+            ],
+            required=[
+                *(f"{train}/{name}" for name in TRAIN_DOMAINS),
+                f"{test}/good",
+                *(f"{parent}/{defect}" for defect in DEFECTS for parent in (test, masks)),
+            ],
+            mask_folder=masks,
+            mask_stems=("{stem}",),
+        ),
+    )
+    return replace(
+        listed, findings=(*listed.findings, *_domain_missing(listed), *_without_domain(listed, test, defects))
+    )
+
+
+def _domain_missing(files: CategoryFiles) -> list[Finding]:
+    """Test domains without images, or with one class only."""
+    findings = []
+    for domain in TEST_DOMAINS:
+        labels = {sample.label for sample in files.samples if sample.split == "test" and sample.domain == domain}
+        if absent := sorted({"good", "bad"} - labels):
+            what = f"test domain {domain} has no {' and no '.join(absent)} image"
+            where = f"{FOLDER}/test/<type>/{domain}"
+            action = "Unpack the archive again; drift is measured in each domain"
+            findings.append(files.finding("DOMAIN_MISSING", what, [where], where=where, action=action))
+    return findings
+
+
+def _without_domain(files: CategoryFiles, test: str, defects: list[str]) -> list[Finding]:
+    """A defect type may lack a domain; worth a warning."""
+    present = {(sample.defect_type, sample.domain) for sample in files.samples}
+    lacking = [f"{test}/{d}/{name}" for d in defects for name in TEST_DOMAINS if (d, name) not in present]
+    if not lacking:
+        return []
+    what = f"{len(lacking)} defect types lack a test domain"
+    return [files.finding("DOMAIN_MISSING", what, lacking, level="warning")]

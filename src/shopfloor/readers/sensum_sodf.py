@@ -1,0 +1,127 @@
+"""Reads SensumSODF: capsules and softgels without a published split (dataset specification 4.3).
+
+Tree::
+
+    SensumSODF/<category>/negative/data/000.png          good
+                         /positive/data/000.png          bad
+                         /positive/annotation/000.png    masks, named like the images
+
+150 good images of each category and all bad ones are test images, the other good ones are for training. The paper drew
+them from an unsorted folder listing, which cannot be repeated; ours are drawn from sorted names and stored in the
+configuration (protocol 5, no. 28). (Racki et al. 2021, Detection of surface defects on pharmaceutical solid oral dosage
+forms with convolutional neural networks; Sensum.)
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from shopfloor.readers.category_files import UNKNOWN, CategoryFiles, Expected
+from shopfloor.readers.findings import DatasetError, Finding
+from shopfloor.readers.index_table import byte_order
+from shopfloor.readers.layout_checks import missing_files, require_category
+from shopfloor.readers.listing import list_folder
+from shopfloor.readers.tree import Place, Tree, list_tree
+
+LAYOUT = "capsule/negative/data, capsule/positive/data, capsule/positive/annotation and the same below softgel"
+ORDER = ("capsule", "softgel")
+SPLIT_SEED = 143
+
+EXPECTED = {
+    "capsule": Expected(train_good=686, test_good=150, test_bad=153),
+    "softgel": Expected(train_good=696, test_good=150, test_bad=345),
+}
+
+
+def categories(root: Path) -> dict[str, str]:
+    """``capsule`` and ``softgel``, those that have ``negative`` or ``positive``."""
+    return {name: name for name in ORDER if (root / name / "negative").is_dir() or (root / name / "positive").is_dir()}
+
+
+def list_files(
+    root: Path,
+    dataset: str,
+    category: str,
+    folder: str,
+    *,
+    test_good: Mapping[str, Sequence[str]] | None = None,
+    test_count: int = 150,
+) -> CategoryFiles:
+    """List one category.
+
+    Args:
+        root: Folder that holds ``capsule`` and ``softgel``.
+        dataset: Name of the dataset.
+        category: Name of the category.
+        folder: Its folder.
+        test_good: File names of the good test images of each category; None draws them by :func:`draw_test_images`.
+        test_count: How many are drawn.
+
+    Returns:
+        The category.
+
+    Raises:
+        DatasetError: ``OPTION_INVALID``: ``test_good`` does not name the category.
+    """
+    good = f"{folder}/negative/data"
+    listed = list_tree(
+        root,
+        dataset,
+        category,
+        Tree(
+            top=folder,
+            places=[
+                Place(good, "train", "good", "good"),
+                Place(f"{folder}/positive/data", "test", "bad", "bad", masks=f"{folder}/positive/annotation"),
+            ],
+            required=[good, f"{folder}/positive/data", f"{folder}/positive/annotation"],
+            mask_folder=f"{folder}/positive/annotation",
+            mask_stems=("{stem}",),
+            expected=EXPECTED.get(category, UNKNOWN),
+        ),
+    )
+    if test_good is None:
+        names = draw_test_images(root, dataset, test_count)[category]
+    elif category in test_good:
+        names = list(map(str, test_good[category]))
+    else:
+        what = f"option test_good names no images of {category}"
+        raise DatasetError(
+            Finding("OPTION_INVALID", dataset, category, what, action="Add its list or remove the option")
+        )
+    test = {f"{good}/{name}": number for number, name in enumerate(names, start=1)}
+    missing = missing_files(dataset, category, root, test, "option test_good", "entry")
+    return replace(
+        listed,
+        samples=[replace(s, split="test") if s.image in test else s for s in listed.samples],
+        folders={**listed.folders, ("test", "good"): good},
+        findings=(*listed.findings, *missing),
+    )
+
+
+def draw_test_images(root: Path, dataset: str, count: int) -> dict[str, list[str]]:
+    """Draw the good test images of both categories with one generator, capsules first.
+
+    Args:
+        root: Dataset root.
+        dataset: Name of the dataset, for messages.
+        count: Images per category.
+
+    Returns:
+        File names by category, in byte order.
+
+    Raises:
+        DatasetError: ``CATEGORY_MISSING``: the draw of one category depends on the other being there.
+    """
+    for category in ORDER:
+        require_category(dataset, category, categories(root))
+    generator = random.Random(SPLIT_SEED)
+    drawn = {}
+    for category in ORDER:
+        names = list_folder(root / category / "negative/data").images
+        generator.shuffle(names)
+        drawn[category] = sorted(names[:count], key=byte_order)
+    return drawn

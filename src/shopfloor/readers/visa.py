@@ -1,0 +1,154 @@
+"""Reads VisA: 12 objects, as downloaded with its split CSV or as prepared in the tree of MVTec AD (dataset spec. 4.5).
+
+Tree, as downloaded::
+
+    <root>/split_csv/1cls.csv                           object,split,label,image,mask; paths relative to the root
+          /<category>/Data/Images/Normal/0000.JPG
+                     /Data/Images/Anomaly/000.JPG
+                     /Data/Masks/Anomaly/000.png        class ids from 1 upwards, black in a viewer
+
+Tree, as prepared by the owners' script or by anomalib::
+
+    <root>/visa_pytorch/<category>/ or <root>/VisA_pytorch/1cls/<category>/
+          train/good, test/good, test/bad, ground_truth/bad
+
+A prepared copy must have exactly the counts of the CSV: an interrupted one looks whole otherwise. (Zou et al. 2022,
+SPot-the-Difference Self-Supervised Pre-training for Anomaly Detection and Segmentation; repository
+amazon-science/spot-diff. Counts: of the CSV.)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from shopfloor.readers.category_files import UNKNOWN, CategoryFiles, Expected
+from shopfloor.readers.findings import DatasetError
+from shopfloor.readers.index_table import Sample
+from shopfloor.readers.layout_checks import missing_files, split_file_invalid, unlisted_files
+from shopfloor.readers.listing import files_below, list_folder
+from shopfloor.readers.split_file import Row, SplitFileError, path_inside, read_rows
+from shopfloor.readers.tree import Tree, list_tree, places_of_test, train_good
+
+CSV = "split_csv/1cls.csv"
+PREPARED = ("visa_pytorch", "VisA_pytorch/1cls")
+LAYOUT = f"{CSV} and <category>/Data/Images, or {PREPARED[0]}/<category>/train/good"
+_COLUMNS = ("object", "split", "label", "image", "mask")
+
+EXPECTED = {
+    name: Expected(train_good=train, test_good=test, test_bad=100)
+    for name, train, test in (
+        ("candle", 900, 100),
+        ("capsules", 542, 60),
+        ("cashew", 450, 50),
+        ("chewinggum", 453, 50),
+        ("fryum", 450, 50),
+        ("macaroni1", 900, 100),
+        ("macaroni2", 900, 100),
+        ("pcb1", 904, 100),
+        ("pcb2", 901, 100),
+        ("pcb3", 905, 101),
+        ("pcb4", 904, 101),
+        ("pipe_fryum", 450, 50),
+    )
+}
+
+
+def categories(root: Path) -> dict[str, str]:
+    """Folder of each category; the original files come before a prepared copy beside them."""
+    original = {name: name for name in list_folder(root).folders if (root / name / "Data/Images").is_dir()}
+    if original:
+        return original
+    return {
+        name: f"{copy}/{name}"
+        for copy in reversed(PREPARED)
+        for name in list_folder(root / copy).folders
+        if (root / copy / name / "train").is_dir()
+    }
+
+
+def list_files(root: Path, dataset: str, category: str, folder: str) -> CategoryFiles:
+    """List one category by the split CSV, or by the folders of a prepared copy.
+
+    Raises:
+        DatasetError: ``SPLITFILE_INVALID``: the CSV is missing where it is needed, or cannot be read at all.
+    """
+    if (root / folder / "Data").is_dir():
+        return _list_original(root, dataset, category, folder)
+    listed = list_tree(
+        root,
+        dataset,
+        category,
+        Tree(
+            top=folder,
+            places=[train_good(folder), *places_of_test(root, folder)],
+            required=[f"{folder}/{name}" for name in ("train/good", "test/good", "test/bad", "ground_truth/bad")],
+            mask_folder=f"{folder}/ground_truth",
+            mask_stems=("{stem}",),
+            expected=EXPECTED.get(category, UNKNOWN),
+        ),
+    )
+    if (root / CSV).is_file():
+        counts = Counter((row["split"], row["label"]) for row in _rows(root, dataset) if row["object"] == category)
+        expected = Expected(
+            train_good=counts["train", "normal"], test_good=counts["test", "normal"], test_bad=counts["test", "anomaly"]
+        )
+        listed = replace(listed, expected=expected)
+    return replace(listed, strict_counts=True)
+
+
+def _list_original(root: Path, dataset: str, category: str, folder: str) -> CategoryFiles:
+    samples: dict[str, Sample] = {}
+    named: dict[str, int] = {}
+    problems: list[tuple[int, str]] = []
+    for row in _rows(root, dataset):
+        if row["object"] != category:
+            continue
+        try:
+            sample = _sample(root, row)
+            if sample.image in samples:
+                raise ValueError(f"{sample.image} occurs a second time, first on line {named[sample.image]}")
+        except ValueError as error:
+            problems.append((row.line, str(error)))
+            continue
+        samples[sample.image] = sample
+        named |= dict.fromkeys((sample.image, *sample.masks), row.line)
+    missing = missing_files(dataset, category, root, named, CSV)
+    absent = {path for finding in missing for path in finding.paths}
+    on_disk, _ = files_below(root, root / folder / "Data")
+    return CategoryFiles(
+        root,
+        dataset,
+        category,
+        [sample for sample in samples.values() if absent.isdisjoint((sample.image, *sample.masks))],
+        has_pixel_labels=True,
+        expected_mask=lambda image: f"a path in column mask, {CSV} line {named[image]}",
+        expected=EXPECTED.get(category, UNKNOWN),
+        findings=(
+            *split_file_invalid(dataset, category, CSV, problems, f"columns {', '.join(_COLUMNS)}"),
+            *missing,
+            *unlisted_files(dataset, category, on_disk, named, CSV),
+        ),
+    )
+
+
+def _rows(root: Path, dataset: str) -> list[Row]:
+    try:
+        return read_rows(root / CSV, _COLUMNS)
+    except SplitFileError as error:
+        problem = (error.line, error.reason)
+        raise DatasetError(
+            *split_file_invalid(dataset, "", CSV, [problem], f"columns {', '.join(_COLUMNS)}")
+        ) from error
+
+
+def _sample(root: Path, row: Row) -> Sample:
+    """The sample of one row; raises ValueError with the reason."""
+    if row["split"] not in ("train", "test"):
+        raise ValueError(f"split {row['split']!r} is neither train nor test")
+    if row["label"] not in ("normal", "anomaly"):
+        raise ValueError(f"label {row['label']!r} is neither normal nor anomaly")
+    label = "good" if row["label"] == "normal" else "bad"
+    masks = (path_inside(root, root, row["mask"]),) if row["mask"] else ()
+    return Sample(row["split"], label, label, path_inside(root, root, row["image"]), masks)
