@@ -40,7 +40,7 @@ def categories(root: Path) -> dict[str, str]:
 
 def list_files(root: Path, dataset: str, category: str, folder: str) -> CategoryFiles:
     """List the category; every test domain must hold good and bad images."""
-    train, test, masks = f"{folder}/train/good", f"{folder}/test", f"{folder}/ground_truth"
+    train, test, masks = f"{folder}/train", f"{folder}/test", f"{folder}/ground_truth"
     defects = [name for name in list_folder(root / test).folders if name != "good"]
     listed = list_tree(
         root,
@@ -49,7 +49,13 @@ def list_files(root: Path, dataset: str, category: str, folder: str) -> Category
         Tree(
             top=folder,
             places=[
-                *(Place(f"{train}/{name}", "train", "good", "good", name) for name in TRAIN_DOMAINS),
+                *(Place(f"{train}/good/{name}", "train", "good", "good", name) for name in TRAIN_DOMAINS),
+                *(
+                    Place(f"{train}/{other}/{name}", "train", "bad", other, name)
+                    for other in list_folder(root / train).folders
+                    if other != "good"
+                    for name in TEST_DOMAINS
+                ),
                 *(
                     Place(f"{test}/good/{name}", "test", "good", "good", name, f"{masks}/good/{name}")
                     for name in TEST_DOMAINS
@@ -61,11 +67,11 @@ def list_files(root: Path, dataset: str, category: str, folder: str) -> Category
                 ),
             ],
             required=[
-                *(f"{train}/{name}" for name in TRAIN_DOMAINS),
+                *(f"{train}/good/{name}" for name in TRAIN_DOMAINS),
                 f"{test}/good",
                 *(f"{parent}/{defect}" for defect in DEFECTS for parent in (test, masks)),
             ],
-            mask_folder=masks,
+            mask_folders=[masks],
             mask_stems=("{stem}",),
         ),
     )

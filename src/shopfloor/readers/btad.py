@@ -54,8 +54,9 @@ def list_files(root: Path, dataset: str, category: str, folder: str) -> Category
                 Place(f"{test}/ko", "test", "bad", "ko", masks=f"{masks}/ko"),
             ],
             required=[f"{train}/ok", f"{test}/ok", f"{test}/ko", f"{masks}/ko"],
-            mask_folder=masks,
+            mask_folders=[masks],
             mask_stems=("{stem}",),
+            mask_extension="bmp" if category == "03" else "png",
             expected=EXPECTED.get(category, UNKNOWN),
         ),
     )

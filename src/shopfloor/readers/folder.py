@@ -23,7 +23,7 @@ from pathlib import Path
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.listing import list_folder
 from shopfloor.readers.manifest import MANIFEST, find_manifest, list_manifest, manifest_categories
-from shopfloor.readers.tree import Place, Tree, list_tree, places_of_test, train_good
+from shopfloor.readers.tree import Place, Tree, list_tree, places_of_test
 
 LAYOUT = f"<category>/train/good, <category>/test/good, <category>/test/<defect> or {MANIFEST}"
 
@@ -75,14 +75,14 @@ def list_files(root: Path, dataset: str, category: str, folder: str, *, manifest
         Tree(
             top=folder,
             places=[
-                train_good(folder),
+                Place(f"{folder}/train/good", "train", "good", "good"),
                 Place(f"{folder}/train/bad", "train", "bad", "bad"),
                 Place(f"{folder}/validation/good", "val", "good", "good"),
                 Place(f"{folder}/validation/bad", "val", "bad", "bad"),
                 *places_of_test(root, folder),
             ],
             required=[f"{folder}/train/good", f"{folder}/test/good"],
-            mask_folder=masks if (root / masks).is_dir() else None,
+            mask_folders=[masks] if (root / masks).is_dir() else [],
             mask_stems=("{stem}_mask", "{stem}", "{stem}/*"),
             allows_bad_in_train=True,
         ),

@@ -95,13 +95,20 @@ def missing_files(
     Returns:
         One finding, or none.
     """
-    missing = [path for path in named if not (root / path).is_file()]
+    missing = [path for path in named if not _is_file(root / path)]
     if not missing:
         return []
     what = f"{len(missing)} of {len(named)} files named in {source} do not exist"
     where = f"first: {missing[0]}, {unit} {named[missing[0]]}"
     action = "Unpack the archive again or remove the lines"
     return [Finding("FILE_MISSING", dataset, category, what, where, action, tuple(missing))]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for the file system
+        return False
 
 
 def unlisted_files(

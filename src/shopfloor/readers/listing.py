@@ -51,7 +51,7 @@ def list_folder(folder: Path) -> Folder:
         for entry in entries:
             if is_passed_over(entry.name):
                 continue
-            if entry.is_dir():
+            if _is_dir(entry):
                 content.folders.append(entry.name)
             elif is_image(entry.name):
                 content.images.append(entry.name)
@@ -60,6 +60,13 @@ def list_folder(folder: Path) -> Folder:
     for names in (content.images, content.folders, content.unknown):
         names.sort(key=byte_order)
     return content
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def files_below(root: Path, folder: Path) -> tuple[list[str], list[str]]:

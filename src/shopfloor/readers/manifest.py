@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.findings import DatasetError, Finding
 from shopfloor.readers.index_table import Sample, split_paths
-from shopfloor.readers.layout_checks import missing_files, split_file_invalid, unlisted_files
+from shopfloor.readers.layout_checks import ignored_files, missing_files, split_file_invalid, unlisted_files
 from shopfloor.readers.listing import files_below
 from shopfloor.readers.split_file import Row, SplitFileError, path_inside, read_rows
 
@@ -118,7 +118,7 @@ def _sample(row: Row, root: Path, folder: Path) -> Sample:
 
 
 def _unlisted(root: Path, dataset: str, category: str, source: str, rows: Sequence[Row]) -> list[Finding]:
-    """Images near the manifest that no row of any category names, be it as image or as mask."""
+    """Images near the manifest that no row of any category names, be it as image or as mask, and other files."""
     folder, named = (root / source).parent, set()
     for row in rows:
         for value in (row["image"], *split_paths(row["mask"])):
@@ -126,7 +126,8 @@ def _unlisted(root: Path, dataset: str, category: str, source: str, rows: Sequen
                 named.add(path_inside(root, folder, value.strip()))
             except ValueError:
                 continue  # reported with its row
-    return unlisted_files(dataset, category, files_below(root, folder)[0], named, source)
+    on_disk, others = files_below(root, folder)
+    return [*unlisted_files(dataset, category, on_disk, named, source), *ignored_files(dataset, category, others)]
 
 
 def _rows(root: Path, source: str) -> list[Row]:

@@ -38,4 +38,4 @@ EXPECTED = {
 
 def list_files(root: Path, dataset: str, category: str, folder: str) -> CategoryFiles:
     """List one category; the folders of ``test`` and ``ground_truth`` must be of the same defects."""
-    return list_defect_tree(root, dataset, category, folder, mask_stems=("{stem}_mask", "{stem}"), expected=EXPECTED)
+    return list_defect_tree(root, dataset, category, folder, expected=EXPECTED)

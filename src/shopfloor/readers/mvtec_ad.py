@@ -5,7 +5,7 @@ Tree::
     <root>/<category>/train/good/000.png
                      /test/good/000.png
                      /test/<defect>/000.png
-                     /ground_truth/<defect>/000_mask.png
+                     /ground_truth/<defect>/000_mask.png      (000.png is accepted too)
 
 Not part of the paper's tables; most public numbers refer to it. (Bergmann et al. 2019, MVTec AD - A Comprehensive
 Real-World Dataset for Unsupervised Anomaly Detection. Counts: from a complete file list.)
@@ -18,10 +18,10 @@ from pathlib import Path
 
 from shopfloor.readers.category_files import UNKNOWN, CategoryFiles, Expected
 from shopfloor.readers.listing import list_folder
-from shopfloor.readers.tree import Tree, list_tree, places_of_test, train_good, unpaired_folders
+from shopfloor.readers.tree import Tree, list_tree, places_of_test, places_of_train, unpaired_folders
 
 LAYOUT = "<category>/train/good, <category>/test/<defect>, <category>/ground_truth/<defect>"
-MASK_STEMS = ("{stem}_mask",)
+MASK_STEMS = ("{stem}_mask", "{stem}")
 
 
 def _expected(train: int, test: int, **defects: int) -> Expected:
@@ -81,7 +81,7 @@ def categories(root: Path) -> dict[str, str]:
 
 def list_files(root: Path, dataset: str, category: str, folder: str) -> CategoryFiles:
     """List one category; the folders of ``test`` and ``ground_truth`` must be of the same defects."""
-    return list_defect_tree(root, dataset, category, folder, mask_stems=MASK_STEMS, expected=EXPECTED)
+    return list_defect_tree(root, dataset, category, folder, expected=EXPECTED)
 
 
 def list_defect_tree(
@@ -90,7 +90,7 @@ def list_defect_tree(
     category: str,
     folder: str,
     *,
-    mask_stems: Sequence[str],
+    mask_stems: Sequence[str] = MASK_STEMS,
     expected: Mapping[str, Expected],
     unused: Sequence[str] = (),
 ) -> CategoryFiles:
@@ -114,9 +114,9 @@ def list_defect_tree(
         category,
         Tree(
             top=folder,
-            places=[train_good(folder), *places_of_test(root, folder)],
+            places=[*places_of_train(root, folder), *places_of_test(root, folder)],
             required=[f"{folder}/train/good", f"{folder}/test/good", *unpaired_folders(root, folder)],
-            mask_folder=f"{folder}/ground_truth",
+            mask_folders=[f"{folder}/ground_truth"],
             mask_stems=mask_stems,
             unused=[f"{folder}/{name}" for name in unused],
             expected=expected.get(category, UNKNOWN),

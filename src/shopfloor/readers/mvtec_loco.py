@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from shopfloor.readers.category_files import UNKNOWN, CategoryFiles, Expected
 from shopfloor.readers.findings import Finding
 from shopfloor.readers.layout_checks import split_file_invalid
 from shopfloor.readers.listing import list_folder
-from shopfloor.readers.tree import Place, Tree, list_tree, train_good
+from shopfloor.readers.tree import Place, Tree, list_tree, places_of_train
 
 LAYOUT = "<category>/train/good, <category>/test/logical_anomalies, <category>/test/structural_anomalies"
 GROUPS = ("logical_anomalies", "structural_anomalies")
@@ -69,7 +69,7 @@ def list_files(root: Path, dataset: str, category: str, folder: str) -> Category
         Tree(
             top=folder,
             places=[
-                train_good(folder),
+                *places_of_train(root, folder),
                 Place(validation, "val", "good", "good"),
                 Place(f"{test}/good", "test", "good", "good", masks=f"{masks}/good"),
                 *bad,
@@ -80,13 +80,29 @@ def list_files(root: Path, dataset: str, category: str, folder: str) -> Category
                 f"{test}/good",
                 *(path for place in bad for path in (place.folder, place.masks)),
             ],
-            mask_folder=masks,
+            mask_folders=[masks],
             mask_stems=("{stem}/*",),
             expected=EXPECTED.get(category, UNKNOWN),
         ),
     )
     values, invalid = _defect_values(root, dataset, category, f"{folder}/{CONFIG}")
-    return replace(listed, documented_values=values, findings=(*listed.findings, *invalid))
+    return replace(
+        listed, documented_values=values, findings=(*listed.findings, *invalid, *_empty_mask_folders(listed, bad))
+    )
+
+
+def _empty_mask_folders(files: CategoryFiles, bad: list[Place]) -> list[Finding]:
+    """Folders of masks with neither an image nor a mask; those with masks are found as orphans."""
+    stems = {(str(PurePosixPath(image).parent), PurePosixPath(image).stem) for image in files.images}
+    lost = [
+        f"{place.masks}/{name}"
+        for place in bad
+        for name in list_folder(files.root / place.masks).folders
+        if (place.folder, name) not in stems and not list_folder(files.root / place.masks / name).images
+    ]
+    if not lost:
+        return []
+    return [files.finding("MASK_ORPHAN", f"{len(lost)} empty mask folders belong to no image", lost)]
 
 
 def _defect_values(root: Path, dataset: str, category: str, path: str) -> tuple[frozenset[int] | None, list[Finding]]:
@@ -95,8 +111,10 @@ def _defect_values(root: Path, dataset: str, category: str, path: str) -> tuple[
         return None, []
     try:
         defects = json.loads((root / path).read_text(encoding="utf-8-sig"))
+        if not isinstance(defects, list):
+            raise TypeError(f"a {type(defects).__name__} where a list is expected")
         return frozenset(int(defect["pixel_value"]) for defect in defects), []
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         reason = f"{type(error).__name__}: {error}"
         expected = "a list of objects with the key pixel_value"
         return None, split_file_invalid(dataset, category, path, [(1, reason)], expected)

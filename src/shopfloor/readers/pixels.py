@@ -33,14 +33,15 @@ class ImageError(ValueError):
     """A file that cannot be turned into 8-bit pixels without loss; the text gives the reason."""
 
 
-def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """Read an image as RGB.
+def read_image(path: str | Path, size: int | None = None) -> NDArray[np.uint8]:
+    """Read an image as RGB, and resize it if asked to.
 
     Grey is repeated, alpha is dropped, a palette is resolved; of a file with several frames the first is
     taken.
 
     Args:
         path: File in one of ``FORMATS``, whatever its extension.
+        size: Side of the square to resize to, see :func:`resize_image`; None keeps the image as it is.
 
     Returns:
         Array (H, W, 3), uint8, in the orientation in which the pixels are stored.
@@ -57,7 +58,10 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
             raise ImageError(f"{bits} bits per channel; convert it to 8 bits, the scaling is a choice of yours")
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
-    return np.asarray(image.convert("RGB"))
+    # Resized before it becomes an array: copies of the whole image would cost more than decoding it. Grey stays one
+    # channel until then; repeating it gives the same values before and after.
+    image = image if image.mode in ("L", "RGB") else image.convert("RGB")
+    return np.asarray((image if size is None else _resized(image, size)).convert("RGB"))
 
 
 def read_mask(paths: Sequence[str | Path], shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -180,9 +184,11 @@ def resize_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     Returns:
         Array (size, size, 3), uint8.
     """
-    if image.shape[:2] == (size, size):
-        return image
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+    return np.asarray(_resized(Image.fromarray(image), size))
+
+
+def _resized(image: Image.Image, size: int) -> Image.Image:
+    return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
 
 
 def resize_mask(mask: NDArray[Scalar], size: int) -> NDArray[Scalar]:

@@ -21,12 +21,19 @@ from typing import Any
 from shopfloor.readers.category_files import CategoryFiles, Expected
 from shopfloor.readers.findings import DatasetError, Finding
 from shopfloor.readers.index_table import Sample
-from shopfloor.readers.layout_checks import missing_files, missing_folders, split_file_invalid, unlisted_files
+from shopfloor.readers.layout_checks import (
+    ignored_files,
+    missing_files,
+    missing_folders,
+    split_file_invalid,
+    unlisted_files,
+)
 from shopfloor.readers.listing import files_below
 from shopfloor.readers.split_file import SplitFileError, path_inside, read_object
 
 LAYOUT = "realiad_jsons/realiad_jsons_sv/<category>.json and realiad_1024/<category>"
 CAMERA = "_C1_"
+NORMAL = "OK"
 EXPECTED: Mapping[str, Expected] = {}
 _LISTS = ("realiad_jsons/realiad_jsons_sv", "realiad_jsons_sv")
 _ENTRY_KEYS = {"category", "anomaly_class", "image_path", "mask_path"}
@@ -54,12 +61,13 @@ def list_files(root: Path, dataset: str, category: str, folder: str, *, resoluti
         The category.
 
     Raises:
-        DatasetError: ``SPLITFILE_INVALID``: the list cannot be read at all.
+        DatasetError: ``SPLITFILE_INVALID``: the list cannot be read at all; ``FOLDER_MISSING``: no images.
     """
     try:
         content = read_object(root / folder)
         entries = [(split, number, entry) for split in ("train", "test") for number, entry in _entries(content, split)]
-        normal_class = content["meta"]["normal_class"]
+        if content["meta"]["normal_class"] != NORMAL:
+            raise SplitFileError(1, f"meta.normal_class is {content['meta']['normal_class']!r} and not {NORMAL!r}")
     except (SplitFileError, KeyError, TypeError) as error:
         problem = (
             (error.line, error.reason) if isinstance(error, SplitFileError) else (1, "meta.normal_class is missing")
@@ -68,12 +76,14 @@ def list_files(root: Path, dataset: str, category: str, folder: str, *, resoluti
 
     places = (f"realiad_{resolution}/{category}", category)
     images = next((place for place in places if (root / place).is_dir()), places[0])
+    if absent := missing_folders(dataset, category, root, [images], "every experiment"):
+        raise DatasetError(*absent)
     samples: dict[str, Sample] = {}
     named: dict[str, int] = {}
     problems: list[tuple[int, str]] = []
     for split, number, entry in entries:
         try:
-            sample = _sample(root, root / images, split, entry, category, normal_class)
+            sample = _sample(root, root / images, split, entry, category)
             if sample.image in samples:
                 first = f"{samples[sample.image].split} entry {named[sample.image]}"
                 raise ValueError(f"{sample.image} occurs a second time, first as {first}")
@@ -83,21 +93,22 @@ def list_files(root: Path, dataset: str, category: str, folder: str, *, resoluti
         samples[sample.image] = sample
         named |= dict.fromkeys((sample.image, *sample.masks), number)
 
-    missing = missing_files(dataset, category, root, named, folder, "entry") if (root / images).is_dir() else []
-    absent = {path for finding in missing for path in finding.paths}
-    on_disk = [path for path in files_below(root, root / images)[0] if CAMERA in PurePosixPath(path).name]
+    missing = missing_files(dataset, category, root, named, folder, "entry")
+    lost = {path for finding in missing for path in finding.paths}
+    on_disk, others = files_below(root, root / images)
+    on_disk = [path for path in on_disk if CAMERA in PurePosixPath(path).name]
     return CategoryFiles(
         root,
         dataset,
         category,
-        [sample for sample in samples.values() if absent.isdisjoint((sample.image, *sample.masks))],
+        [sample for sample in samples.values() if lost.isdisjoint((sample.image, *sample.masks))],
         has_pixel_labels=True,
         expected_mask=lambda image: f"a path in mask_path, {folder} test entry {named[image]}",
         findings=(
-            *missing_folders(dataset, category, root, [images], "every experiment"),
             *split_file_invalid(dataset, category, folder, problems, _LIST_FORM, "entry"),
             *missing,
             *unlisted_files(dataset, category, on_disk, named, folder),
+            *ignored_files(dataset, category, others),
             *_view_mixed(dataset, category, list(samples)),
         ),
     )
@@ -110,16 +121,16 @@ def _entries(content: dict[str, Any], split: str) -> list[tuple[int, Any]]:
     return list(enumerate(entries, start=1))
 
 
-def _sample(root: Path, folder: Path, split: str, entry: Any, category: str, normal_class: str) -> Sample:
+def _sample(root: Path, folder: Path, split: str, entry: Any, category: str) -> Sample:
     """The sample of one entry; raises ValueError with the reason."""
     if not isinstance(entry, dict) or set(entry) != _ENTRY_KEYS:
         raise ValueError(f"keys {', '.join(map(str, entry)) if isinstance(entry, dict) else repr(entry)[:40]}")
     image, mask, kind = entry["image_path"], entry["mask_path"], entry["anomaly_class"]
-    if not isinstance(image, str) or not isinstance(kind, str) or not isinstance(mask, str | None):
+    if not isinstance(image, str) or not isinstance(kind, str) or not kind or not isinstance(mask, str | None):
         raise ValueError("image_path and anomaly_class must be texts, mask_path a text or null")
     if entry["category"] != category:
         raise ValueError(f"category {entry['category']!r} is not {category}")
-    is_good = kind == normal_class
+    is_good = kind == NORMAL
     masks = () if mask is None else (path_inside(root, folder, mask),)
     return Sample(
         split, "good" if is_good else "bad", "good" if is_good else kind, path_inside(root, folder, image), masks

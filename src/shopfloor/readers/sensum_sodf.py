@@ -17,7 +17,8 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeGuard
 
 from shopfloor.readers.category_files import UNKNOWN, CategoryFiles, Expected
 from shopfloor.readers.findings import DatasetError, Finding
@@ -74,24 +75,21 @@ def list_files(
         Tree(
             top=folder,
             places=[
-                Place(good, "train", "good", "good"),
+                Place(good, "train", "good", "good", masks=f"{folder}/negative/annotation"),
                 Place(f"{folder}/positive/data", "test", "bad", "bad", masks=f"{folder}/positive/annotation"),
             ],
             required=[good, f"{folder}/positive/data", f"{folder}/positive/annotation"],
-            mask_folder=f"{folder}/positive/annotation",
+            mask_folders=[f"{folder}/positive/annotation", f"{folder}/negative/annotation"],
             mask_stems=("{stem}",),
             expected=EXPECTED.get(category, UNKNOWN),
         ),
     )
-    if test_good is None:
-        names = draw_test_images(root, dataset, test_count)[category]
-    elif category in test_good:
-        names = list(map(str, test_good[category]))
-    else:
-        what = f"option test_good names no images of {category}"
-        raise DatasetError(
-            Finding("OPTION_INVALID", dataset, category, what, action="Add its list or remove the option")
-        )
+    lists = draw_test_images(root, dataset, test_count) if test_good is None else test_good
+    names = lists.get(category) if isinstance(lists, Mapping) else None
+    if not _are_different_names(names):
+        what = f"option test_good gives no list of different file names for {category}"
+        action = "Restore the stored list, or set the option to null to draw by the benchmark's rule"
+        raise DatasetError(Finding("OPTION_INVALID", dataset, category, what, action=action))
     test = {f"{good}/{name}": number for number, name in enumerate(names, start=1)}
     missing = missing_files(dataset, category, root, test, "option test_good", "entry")
     return replace(
@@ -100,6 +98,13 @@ def list_files(
         folders={**listed.folders, ("test", "good"): good},
         findings=(*listed.findings, *missing),
     )
+
+
+def _are_different_names(names: Any) -> TypeGuard[Sequence[str]]:
+    if not isinstance(names, Sequence) or isinstance(names, str) or not names:
+        return False
+    plain = all(isinstance(name, str) and PurePosixPath(name).name == name for name in names)
+    return plain and len(set(names)) == len(names)
 
 
 def draw_test_images(root: Path, dataset: str, count: int) -> dict[str, list[str]]:

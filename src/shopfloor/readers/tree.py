@@ -46,9 +46,10 @@ class Tree:
         top: Folder of the category; every file below it must have a place.
         places: Its folders of images; those that do not exist are empty.
         required: Folders that must exist.
-        mask_folder: Folder of all its masks; None for a category without pixel labels.
+        mask_folders: Folders of all its masks; none for a category without pixel labels.
         mask_stems: How the mask of an image is called within the place's folder of masks, best first, e.g.
             ``("{stem}_mask", "{stem}")``; ``{stem}/*`` takes every file of the folder named like the image.
+        mask_extension: What masks end with, for messages.
         unused: Folders that belong to the layout and are not read.
         expected: What a complete category holds.
         allows_bad_in_train: Whether bad training images belong to the dataset.
@@ -57,45 +58,57 @@ class Tree:
     top: str
     places: Sequence[Place]
     required: Sequence[str]
-    mask_folder: str | None = None
+    mask_folders: Sequence[str] = ()
     mask_stems: Sequence[str] = ()
+    mask_extension: str = "png"
     unused: Sequence[str] = ()
     expected: Expected = UNKNOWN
     allows_bad_in_train: bool = False
 
 
-def train_good(folder: str) -> Place:
-    """The folder ``train/good`` of a category."""
-    return Place(f"{folder}/train/good", "train", "good", "good")
-
-
-def places_of_test(root: Path, folder: str, good: str = "good") -> list[Place]:
-    """The folders below ``test`` of a category: one of good images, every other one a defect type.
+def places_of_train(root: Path, folder: str) -> list[Place]:
+    """``train/good`` of a category; any other folder of ``train`` is one of bad images, which has no business there.
 
     Args:
         root: Dataset root.
         folder: Folder of the category, relative to the root.
-        good: Name of the folder of good images.
 
     Returns:
-        The folders that exist, each with the folder of the same name below ``ground_truth`` for its masks.
+        ``train/good``, whether it exists or not, and the other folders that exist.
     """
+    others = [name for name in list_folder(root / folder / "train").folders if name != "good"]
     return [
-        Place(
-            f"{folder}/test/{name}",
-            "test",
-            "good" if name == good else "bad",
-            "good" if name == good else name,
-            masks=f"{folder}/ground_truth/{name}",
-        )
-        for name in list_folder(root / folder / "test").folders
+        Place(f"{folder}/train/good", "train", "good", "good"),
+        *(Place(f"{folder}/train/{name}", "train", "bad", name) for name in others),
+    ]
+
+
+def places_of_test(root: Path, folder: str) -> list[Place]:
+    """The folders of ``test`` of a category: ``good``, and one per defect type.
+
+    Args:
+        root: Dataset root.
+        folder: Folder of the category, relative to the root.
+
+    Returns:
+        ``test/good``, whether it exists or not, and the other folders that exist, each with the folder of the same name
+        below ``ground_truth`` for its masks.
+    """
+    defects = [name for name in list_folder(root / folder / "test").folders if name != "good"]
+    masks = f"{folder}/ground_truth"
+    return [
+        Place(f"{folder}/test/good", "test", "good", "good", masks=f"{masks}/good"),
+        *(Place(f"{folder}/test/{name}", "test", "bad", name, masks=f"{masks}/{name}") for name in defects),
     ]
 
 
 def unpaired_folders(root: Path, folder: str) -> list[str]:
-    """Folders of defects that ``test`` has and ``ground_truth`` lacks, as paths below ``ground_truth``."""
-    defects = {place.masks for place in places_of_test(root, folder) if place.label == "bad"}
-    return sorted(masks for masks in defects if not (root / masks).is_dir())
+    """Folders of defects that only one of ``test`` and ``ground_truth`` has, as the paths that are missing."""
+    tested, masked = (set(list_folder(root / folder / part).folders) - {"good"} for part in ("test", "ground_truth"))
+    return [
+        *sorted(f"{folder}/ground_truth/{name}" for name in tested - masked),
+        *sorted(f"{folder}/test/{name}" for name in masked - tested),
+    ]
 
 
 def list_tree(root: Path, dataset: str, category: str, tree: Tree) -> CategoryFiles:
@@ -122,28 +135,28 @@ def list_tree(root: Path, dataset: str, category: str, tree: Tree) -> CategoryFi
             masks_at[path] = (
                 _mask_places(place.masks, PurePosixPath(image).stem, tree.mask_stems) if place.masks else []
             )
-    known = [*(place.folder for place in tree.places), *([tree.mask_folder] if tree.mask_folder else []), *tree.unused]
+    known = [*(place.folder for place in tree.places), *tree.mask_folders, *tree.unused]
     ignored += _without_place(root, tree.top, known)
-    masks, others = files_below(root, root / tree.mask_folder) if tree.mask_folder else ([], [])
-    pairing = pair_masks(list(masks_at), masks, masks_at)
+    below = [files_below(root, root / folder) for folder in tree.mask_folders]
+    pairing = pair_masks(list(masks_at), [mask for masks, _ in below for mask in masks], masks_at)
     return CategoryFiles(
         root,
         dataset,
         category,
         [replace(sample, masks=pairing.masks.get(sample.image, ())) for sample in samples],
-        has_pixel_labels=tree.mask_folder is not None,
+        has_pixel_labels=bool(tree.mask_folders),
         folders={
             ("test", "bad"): f"{tree.top}/test/<defect>",
             **{place.kind: place.folder for place in reversed(tree.places)},
         },
         orphan_masks=pairing.orphans,
         ambiguous_masks=pairing.ambiguous,
-        expected_mask=lambda image: "{}/{}".format(*masks_at[image][0]).replace("/*", "/000") + ".png",
+        expected_mask=lambda image: "{}/{}.{}".format(*masks_at[image][0], tree.mask_extension),
         allows_bad_in_train=tree.allows_bad_in_train,
         expected=tree.expected,
         findings=(
             *missing_folders(dataset, category, root, tree.required, "every experiment"),
-            *ignored_files(dataset, category, [*ignored, *others]),
+            *ignored_files(dataset, category, [*ignored, *(name for _, others in below for name in others)]),
         ),
     )
 

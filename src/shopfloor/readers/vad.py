@@ -73,7 +73,7 @@ def list_files(
         The category.
     """
     found = release(root)
-    masks = {name: f"ground_truth/{name}" if pixel_labels else "" for name in BAD}
+    masks = {name: f"ground_truth/{name}" if pixel_labels else "" for name in ("good", *BAD)}
     listed = list_tree(
         root,
         dataset,
@@ -83,11 +83,16 @@ def list_files(
             places=[
                 Place("train/good", "train", "good", "good"),
                 Place(TRAIN_BAD, "train", "bad", "bad"),
-                Place("test/good", "test", "good", "good"),
+                Place("test/good", "test", "good", "good", masks=masks["good"]),
                 *(Place(f"test/{name}", "test", "bad", name, masks=masks[name]) for name in BAD),
             ],
-            required=["train/good", "test/good", *(f"test/{name}" for name in BAD), *filter(None, masks.values())],
-            mask_folder="ground_truth" if pixel_labels else None,
+            required=[
+                "train/good",
+                "test/good",
+                *(f"test/{name}" for name in BAD),
+                *(masks[name] for name in BAD if pixel_labels),
+            ],
+            mask_folders=["ground_truth"] if pixel_labels else [],
             mask_stems=("{stem}", "{stem}_mask"),
             unused=["ground_truth"],
             expected=replace(_TEST, train_bad=1000 if found == "a" and low_shot is None else None),
@@ -113,6 +118,8 @@ def _only_low_shot(files: CategoryFiles, key: str) -> CategoryFiles:
         names = lists.get(key)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise SplitFileError(1, f"key {key!r} is no list of files; keys: {', '.join(lists) or 'none'}")
+        if len(set(names)) < len(names):
+            raise SplitFileError(1, f"key {key!r} names a file twice")
         paths = [path_inside(files.root, files.root / TRAIN_BAD, name) for name in names]
     except ValueError as error:
         problem = (error.line, error.reason) if isinstance(error, SplitFileError) else (1, str(error))

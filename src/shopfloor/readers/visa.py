@@ -26,10 +26,10 @@ from pathlib import Path
 from shopfloor.readers.category_files import UNKNOWN, CategoryFiles, Expected
 from shopfloor.readers.findings import DatasetError
 from shopfloor.readers.index_table import Sample
-from shopfloor.readers.layout_checks import missing_files, split_file_invalid, unlisted_files
+from shopfloor.readers.layout_checks import ignored_files, missing_files, split_file_invalid, unlisted_files
 from shopfloor.readers.listing import files_below, list_folder
 from shopfloor.readers.split_file import Row, SplitFileError, path_inside, read_rows
-from shopfloor.readers.tree import Tree, list_tree, places_of_test, train_good
+from shopfloor.readers.tree import Tree, list_tree, places_of_test, places_of_train
 
 CSV = "split_csv/1cls.csv"
 PREPARED = ("visa_pytorch", "VisA_pytorch/1cls")
@@ -82,9 +82,9 @@ def list_files(root: Path, dataset: str, category: str, folder: str) -> Category
         category,
         Tree(
             top=folder,
-            places=[train_good(folder), *places_of_test(root, folder)],
+            places=[*places_of_train(root, folder), *places_of_test(root, folder)],
             required=[f"{folder}/{name}" for name in ("train/good", "test/good", "test/bad", "ground_truth/bad")],
-            mask_folder=f"{folder}/ground_truth",
+            mask_folders=[f"{folder}/ground_truth"],
             mask_stems=("{stem}",),
             expected=EXPECTED.get(category, UNKNOWN),
         ),
@@ -116,7 +116,7 @@ def _list_original(root: Path, dataset: str, category: str, folder: str) -> Cate
         named |= dict.fromkeys((sample.image, *sample.masks), row.line)
     missing = missing_files(dataset, category, root, named, CSV)
     absent = {path for finding in missing for path in finding.paths}
-    on_disk, _ = files_below(root, root / folder / "Data")
+    on_disk, others = files_below(root, root / folder / "Data")
     return CategoryFiles(
         root,
         dataset,
@@ -129,6 +129,7 @@ def _list_original(root: Path, dataset: str, category: str, folder: str) -> Cate
             *split_file_invalid(dataset, category, CSV, problems, f"columns {', '.join(_COLUMNS)}"),
             *missing,
             *unlisted_files(dataset, category, on_disk, named, CSV),
+            *ignored_files(dataset, category, others),
         ),
     )
 

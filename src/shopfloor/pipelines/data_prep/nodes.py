@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +21,8 @@ from shopfloor.readers.account import ACCOUNT_COLUMNS, check_line, codes_in
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.checks import check_category
 from shopfloor.readers.index_table import changed_files, split_paths
-from shopfloor.readers.measure import facts_from_table, facts_table, measure
-from shopfloor.readers.pixels import read_image, read_mask, resize_image, resize_mask
+from shopfloor.readers.measure import available_cores, facts_from_table, facts_table, measure
+from shopfloor.readers.pixels import read_image, read_mask, resize_mask
 from shopfloor.runners.missing import MissingResult
 
 logger = logging.getLogger(__name__)
@@ -181,11 +180,26 @@ def prepare_images(
     """
     root = _root(settings, folder)
     paths = [root / image for image in index["image"]]
+    _warn_of_enlarged(index, image_size)
 
     def prepare(row: int) -> np.ndarray:
-        return resize_image(read_image(paths[row]), image_size)
+        return read_image(paths[row], image_size)
 
     return LazyStack(_on_all_cores(prepare, index, f"images {image_size} px"), len(index), (image_size, image_size, 3))
+
+
+def _warn_of_enlarged(index: pd.DataFrame, image_size: int) -> None:
+    """Say so when an image is smaller than what is asked for: enlarging adds no detail."""
+    small = index[index[["width", "height"]].min(axis=1) < image_size]
+    if small.empty:
+        return
+    first = small.iloc[0]
+    logger.warning(
+        "[IMAGE_SIZE] %s/%s: %d of %d images are smaller than the %d pixels asked for and are enlarged (first: %s: "
+        "%d x %d).",
+        *(first["dataset"], first["category"], len(small), len(index), image_size),
+        *(first["image"], first["width"], first["height"]),
+    )
 
 
 def prepare_masks(index: pd.DataFrame, settings: Settings, folder: Path | None = None, *, image_size: int) -> LazyStack:
@@ -231,7 +245,7 @@ def report_resize(
     is_bad = index["label"] == "bad"
     test_bad = index[(index["split"] == "test") & is_bad]
     with_masks = test_bad[test_bad["masks"] != ""]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         counts = list(pool.map(lambda row: _region_counts(root, row, image_size), with_masks.itertuples()))
     regions, left = np.array(counts, dtype=int).reshape(-1, 2).T
     line = {
@@ -283,7 +297,7 @@ def _on_all_cores(prepare: Callable[[int], np.ndarray], index: pd.DataFrame, wha
     Threads suffice: Pillow and NumPy let go of the interpreter while they decode and resize. Only a few results wait
     at any time, so a category of any size is prepared in the memory of some images.
     """
-    workers = os.cpu_count() or 1
+    workers = available_cores()
     first = index.iloc[0]
     with ThreadPoolExecutor(workers) as pool, tqdm(
         total=len(index), desc=f"{first['dataset']}/{first['category']}: {what}", unit="file", mininterval=1.0
