@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,15 +52,16 @@ def work(root: Path, cores: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     logging.disable()
     (category, *_) = list_categories("folder", root)
-    names, settings = {"dataset": "benchmark", "category": category}, {"root": str(root)}
+    settings = {"root": str(root)}
+    measured = partial(measure_files, settings, dataset="benchmark", category=category)
 
     def seconds_of(step):  # type: ignore[no-untyped-def]
         start = time.perf_counter()
         return step(), time.perf_counter() - start
 
-    files, first = seconds_of(lambda: measure_files(settings, pd.DataFrame(), **names))
-    files, again = seconds_of(lambda: measure_files(settings, files, **names))
-    index, _ = index_category(settings, files, **names)
+    files, first = seconds_of(lambda: measured(pd.DataFrame()))
+    files, again = seconds_of(lambda: measured(files))
+    index, _ = index_category(settings, files, dataset="benchmark", category=category)
     before = _peak_mb()
     with tempfile.TemporaryDirectory() as folder:
         stack = ImageStackDataset(f"{folder}/images.npy")

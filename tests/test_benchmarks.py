@@ -37,5 +37,12 @@ def test_the_coreset_is_the_same_and_a_hundred_times_faster() -> None:
     assert number(r"(\d+) times faster", printed) >= 100, printed
 
 
+def test_two_thousand_images_are_prepared_in_little_memory_and_on_all_cores() -> None:
+    printed = output_of("preparing.py")
+    assert number(r"peak memory +(\d+) MB", printed) < 2000, printed
+    assert number(r"prepare .* (\d+\.\d+)x faster", printed) >= 1.7, printed
+    assert number(r"second run .* (\d+)x faster", printed) >= 20, printed
+
+
 def test_a_grid_of_two_thousand_trainings_is_planned_in_five_seconds() -> None:
     assert number(r"together +(\d+\.\d+) s", output_of("planning.py")) < 5

@@ -104,8 +104,8 @@ def checked_categories(parameters: Parameters) -> list[Category]:
     """
     settings = _block(parameters, "data_prep")
     _check_keys("data_prep", settings, {"datasets"})
-    names = [str(name) for name in settings.get("datasets") or []]
-    names = _narrowed(parameters, "datasets", names)
+    listed = [str(name) for name in _listed("data_prep", "datasets", settings)] if settings.get("datasets") else []
+    names = _narrowed(parameters, "datasets", listed)
     return [Category(**data) for data in _categories_of(parameters, "data_prep", names)]
 
 

@@ -18,6 +18,7 @@ from shopfloor.catalog.folder import RenderedFolderDataset
 from shopfloor.catalog.grid import GridDataset
 from shopfloor.catalog.image_stack import ImagePart, ImagePartDataset, ImageStackDataset, LazyStack
 from shopfloor.catalog.index import FolderChangedError, IndexDataset
+from shopfloor.catalog.known_files import KnownFilesDataset
 
 
 def stack_of(tmp_path: Path, count: int = 6) -> np.ndarray:
@@ -30,6 +31,19 @@ def test_a_lazy_stack_comes_back_as_a_memory_map(tmp_path: Path) -> None:
     stack = stack_of(tmp_path)
     assert isinstance(stack, np.memmap) and stack.shape == (6, 4, 5, 3)
     assert [int(image.max()) for image in stack] == list(range(6))
+
+
+def test_a_stack_is_the_file_that_numpy_would_have_written(tmp_path: Path) -> None:
+    stack_of(tmp_path)
+    np.save(tmp_path / "numpy.npy", np.stack([np.full((4, 5, 3), i, np.uint8) for i in range(6)]))
+    assert (tmp_path / "stack/images.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+
+
+def test_an_array_of_another_shape_does_not_shift_those_behind_it(tmp_path: Path) -> None:
+    dataset = ImageStackDataset(str(tmp_path / "images.npy"))
+    with pytest.raises(DatasetError, match=r"Array 2 has the shape \(2, 3\)"):
+        dataset.save(LazyStack(iter([np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8)]), 2, (2, 2)))
+    assert not dataset.exists()
 
 
 def test_an_interrupted_stack_does_not_count_as_finished(tmp_path: Path) -> None:
@@ -155,3 +169,16 @@ def test_an_index_of_other_files_is_not_overwritten(tmp_path: Path) -> None:
             dataset.save(other)
         assert isinstance(error.value.__cause__, FolderChangedError)
         assert "d/c: 1 images or masks" in error.value.__cause__.message and "b.png" in error.value.__cause__.message
+
+
+def test_known_files_are_those_of_the_last_run_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "files.csv"
+    known = KnownFilesDataset(filepath=str(path))
+    assert known.exists() and known.load().empty, "before the first run nothing is known"
+    table = pd.DataFrame({"file": ["a.png"], "file_size": [3]})
+    CSVDataset(filepath=str(path), save_args={"index": False}).save(table)
+    pd.testing.assert_frame_equal(known.load(), table)
+    path.write_bytes(b"\x00\xff,damaged")
+    assert known.load().empty
+    with pytest.raises(DatasetError, match="read only"):
+        known.save(table)

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from shopfloor.generated.render import CATEGORIES, IMAGE_SIZE, defects, render_category, render_sample
-from shopfloor.readers import folder
+from tests.readers.trees import read
 
 STRUCTURAL_AND_LOGICAL = [(category, defect) for category in CATEGORIES for defect in defects(category)]
 COUNTS = {"train_good": 3, "test_good": 2, "test_bad": 6}
@@ -49,7 +49,7 @@ def test_saved_tree_is_sound_for_the_folder_reader(
         file = tmp_path / category / path
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(file)
-    index = folder.read(tmp_path, "generated", category)
+    index = read(tmp_path, category)
     assert caplog.messages == []
     assert len(index) == 11
     assert (index.loc[index["label"] == "bad", "masks"] != "").all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from shopfloor.pipelines.data_prep.nodes import (
+    account_for_datasets,
     index_category,
     measure_files,
     prepare_images,
@@ -17,6 +19,9 @@ from shopfloor.pipelines.data_prep.nodes import (
     report_resize,
 )
 from shopfloor.readers import DatasetError
+from shopfloor.readers.account import account_text, check_line
+from shopfloor.readers.category_files import Expected
+from shopfloor.runners.missing import MissingResult
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
@@ -98,6 +103,89 @@ def test_an_image_that_breaks_after_the_check_is_named(root: Path) -> None:
     (root / "part/test/good/0.png").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"part/test/good/0\.png"):
         list(prepare_images(index, settings, image_size=64).arrays)
+
+
+def files_of(root: Path, known: pd.DataFrame | None = None) -> pd.DataFrame:
+    known = pd.DataFrame() if known is None else known
+    return measure_files({"root": str(root)}, known, dataset="d", category="part")
+
+
+def test_a_file_that_is_known_by_path_size_and_time_stays_closed(root: Path) -> None:
+    known = files_of(root)
+    image = root / "part/test/good/0.png"
+    status, content = image.stat(), image.read_bytes()
+    image.write_bytes(b"x" * len(content))  # the same size and time: whoever opened it would see that it is broken
+    os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
+    pd.testing.assert_frame_equal(files_of(root, known), known)
+    os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    changed = files_of(root, known).set_index("file")
+    assert "not an image" in str(changed.loc["part/test/good/0.png", "problem"])
+    assert changed.drop("part/test/good/0.png").equals(known.set_index("file").drop("part/test/good/0.png"))
+
+
+def test_added_and_removed_files_are_noticed(root: Path) -> None:
+    known = files_of(root)
+    (root / "part/train/good/0.png").rename(root / "part/train/good/new.png")
+    assert set(files_of(root, known)["file"]) ^ set(known["file"]) == {
+        "part/train/good/0.png",
+        "part/train/good/new.png",
+    }
+
+
+def test_files_that_changed_after_they_were_measured_are_measured_again_by_the_check(root: Path) -> None:
+    image = root / "part/test/good/0.png"
+    content = image.read_bytes()
+    image.write_bytes(b"broken")
+    files = files_of(root)
+    with pytest.raises(DatasetError, match="IMAGE_UNREADABLE"):
+        index_category({"root": str(root)}, files, dataset="d", category="part")
+    image.write_bytes(content)  # mended; a resumed run has the old table of files
+    index, _ = index_category({"root": str(root)}, files, dataset="d", category="part")
+    assert len(index) == 8
+
+
+def test_a_table_of_files_that_is_none_is_not_trusted(root: Path) -> None:
+    assert len(files_of(root, pd.DataFrame({"file": ["part/test/good/0.png"]}))) == 11
+
+
+def test_the_account_holds_every_category_with_what_was_found_and_expected(root: Path) -> None:
+    settings = {"root": str(root)}
+    _, check = index_category(settings, files_of(root), dataset="d", category="part")
+    names = [
+        {"dataset": "d", "category": category, "licence": "CC0", "project_page": "https://example.org"}
+        for category in ("part", "lost", "spoilt")
+    ]
+    missing = MissingResult("failed", "[ROOT_MISSING] d: folder x does not exist. Download it.")
+    spoilt = MissingResult("failed", "[MASK_SIZE] d/spoilt: too wide.\n[MASK_ORPHAN] d/spoilt: [sic] one.")
+    table = account_for_datasets({}, check, missing, spoilt, categories=names)
+    assert table["status"].tolist() == ["passed", "failed", "failed"]
+    assert table["codes"].tolist() == ["IMAGE_SIZE, MASK_EMPTY", "ROOT_MISSING", "MASK_SIZE, MASK_ORPHAN"]
+    first = table.iloc[0]
+    assert (first["train_good"], first["test_good"], first["test_bad"]) == (4, 1, 3)
+    assert first["sizes"] == "4 sizes, most often 64 x 64" or first["sizes"] == "4 sizes, most often 128 x 128"
+    assert table.loc[1:, "train_good"].isna().all(), "what could not be read has no counts, not 0"
+    text = account_text(table)
+    assert "d, CC0, https://example.org" in text
+    assert "folder x does not exist. Download it." in text and "1 of 3 categories passed" in text
+
+
+def test_counts_are_shown_beside_the_published_ones(root: Path) -> None:
+    index = index_of({"root": str(root)})
+    line = check_line(index, Expected(train_good=400, test_bad=3), [])
+    names = {"dataset": "d", "category": "part", "licence": "", "project_page": ""}
+    text = account_text(account_for_datasets({}, line, categories=[names]))
+    row = next(row for row in text.splitlines() if row.strip().startswith("part"))
+    assert row.split()[1:5] == ["passed", "4/400", "1", "3/3"]
+
+
+def test_an_image_smaller_than_the_input_is_warned_about(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    index = index_of({"root": str(root)})
+    caplog.clear()
+    prepare_images(index, {"root": str(root)}, image_size=64)
+    assert [record.getMessage() for record in caplog.records] == [
+        "[IMAGE_SIZE] d/part: 2 of 8 images are smaller than the 64 pixels asked for and are enlarged "
+        "(first: part/train/good/2.png: 40 x 100)."
+    ]
 
 
 def test_a_missing_root_says_what_to_do(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +115,11 @@ def test_damaged_image(tmp_path: Path, name: str, damage, reason: str) -> None:
     error = error_of(tmp_path)
     assert_only(error, "IMAGE_UNREADABLE", path, f"1 images cannot be decoded (first: {path}: ", reason, "Unpack")
     assert error.total == 1
+
+
+def test_a_pipe_with_the_name_of_an_image_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(make_tree(tmp_path) / "train/good/900.png")
+    assert_only(error_of(tmp_path), "IMAGE_UNREADABLE", "bolt/train/good/900.png", "not a regular file")
 
 
 def test_damaged_mask(tmp_path: Path) -> None:

@@ -66,12 +66,16 @@ class ImageStackDataset(AbstractDataset[LazyStack | np.ndarray, np.ndarray]):
 
 
 def _write_stack(path: Path, data: LazyStack) -> None:
-    shape = (data.length, *data.shape)
-    stack = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(data.dtype), shape=shape)
+    """Write the stack front to back: unlike a memory map being filled, that holds no pages and waits for no disk."""
+    dtype = np.dtype(data.dtype)
+    header = {"descr": dtype.str, "fortran_order": False, "shape": (data.length, *data.shape)}
     written = 0
-    for written, array in enumerate(data.arrays, start=1):
-        stack[written - 1] = array
-    stack.flush()
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for written, array in enumerate(data.arrays, start=1):
+            if array.shape != data.shape:
+                raise DatasetError(f"Array {written} has the shape {array.shape}, not {data.shape}.")
+            file.write(np.ascontiguousarray(array, dtype).data)
     if written != data.length:
         raise DatasetError(f"{data.length} arrays were announced, {written} came.")
 

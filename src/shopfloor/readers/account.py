@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COUNTED = (("train", "good"), ("train", "bad"), ("val", "good"), ("test", "good"), ("test", "bad"))
+COUNT_COLUMNS = [f"{split}_{label}{suffix}" for split, label in COUNTED for suffix in ("", "_expected")]
 ACCOUNT_COLUMNS = [
     "dataset",
     "category",
     "status",
     "codes",
-    *(f"{split}_{label}{suffix}" for split, label in COUNTED for suffix in ("", "_expected")),
+    *COUNT_COLUMNS,
     "sizes",
     "pixel_labels",
     "licence",
@@ -51,7 +52,7 @@ def check_line(index: pd.DataFrame, expected: Expected, warnings: Iterable[Findi
     for split, label in COUNTED:
         found = int(((index["split"] == split) & (index["label"] == label)).sum())
         line |= {f"{split}_{label}": found, f"{split}_{label}_expected": expected.counts.get((split, label))}
-    return pd.DataFrame([line]).astype({name: "Int64" for name in line if name.startswith(("train", "val", "test"))})
+    return pd.DataFrame([line]).astype(dict.fromkeys(COUNT_COLUMNS, "Int64"))
 
 
 def codes_in(text: str) -> list[str]:
@@ -80,9 +81,16 @@ def account_text(table: pd.DataFrame) -> str:
         there = part[part["status"] == "passed"]
         if len(there):
             lines += _rows(there)
-        for note, failed in part[part["status"] != "passed"].groupby("note", sort=False):
-            names = ", ".join(failed["category"])
-            lines += [f"  {failed['status'].iloc[0]}: {names}", *(f"    {line}" for line in str(note).splitlines())]
+        failed = part[part["status"] != "passed"]
+        # What differs in the category's name only is said once, as for all categories that were not downloaded.
+        notes = [
+            note.replace(category, "<category>")
+            for note, category in zip(failed["note"], failed["category"], strict=True)
+        ]
+        for note, alike in failed.groupby(notes, sort=False):
+            text = str(note) if len(alike) > 1 else alike["note"].iloc[0]
+            lines.append(f"  {alike['status'].iloc[0]}: {', '.join(alike['category'])}")
+            lines += [f"    {line}" for line in text.splitlines()]
     passed = int((table["status"] == "passed").sum())
     return "\n".join([*lines[1:], "", f"{passed} of {len(table)} categories passed their checks."])
 
@@ -95,7 +103,7 @@ def _rows(part: pd.DataFrame) -> list[str]:
         found, expected = part[f"{split}_{label}"], part[f"{split}_{label}_expected"]
         if (found.fillna(0) > 0).any() or (expected.fillna(0) > 0).any():
             shown[f"{split} {label}"] = [
-                f"{n}" if pd.isna(e) else f"{n}/{e:.0f}" for n, e in zip(found, expected, strict=True)
+                f"{n}" if pd.isna(e) else f"{n}/{e}" for n, e in zip(found, expected, strict=True)
             ]
     shown["sizes"] = part["sizes"]
     text = pd.DataFrame(shown).to_string(index=False, justify="left")

@@ -19,6 +19,7 @@ class Expected:
         train_good, train_bad, val_good, test_good, test_bad: Numbers of images.
         defects: Bad test images per defect type.
         size: Width and height of every image in pixels.
+        source: Where the numbers are from, for messages.
     """
 
     train_good: int | None = None
@@ -28,6 +29,7 @@ class Expected:
     test_bad: int | None = None
     defects: Mapping[str, int] | None = None
     size: tuple[int, int] | None = None
+    source: str = "the published ones"
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:

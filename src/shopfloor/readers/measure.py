@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
@@ -56,6 +57,9 @@ class FileFacts:
     problem: str = ""
 
 
+_TABLE_COLUMNS = ["file", *(field.name for field in fields(FileFacts))]
+
+
 def measure(files: CategoryFiles, known: Mapping[str, FileFacts] | None = None) -> dict[str, FileFacts]:
     """Read, hash and decode every file of a category on all cores, showing progress.
 
@@ -104,7 +108,10 @@ def measure_file(path: Path, *, is_mask: bool) -> FileFacts:
     from shopfloor.readers import pixels
 
     try:
-        status, data = path.stat(), path.read_bytes()
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+            return FileFacts(problem="not a regular file")
+        data = path.read_bytes()
     except OSError as error:
         return FileFacts(problem=error.strerror or str(error))
     file = FileFacts(len(data), status.st_mtime_ns, hashlib.sha256(data).hexdigest())
@@ -137,13 +144,18 @@ def facts_table(facts: Mapping[str, FileFacts]) -> pd.DataFrame:
     import pandas as pd
 
     lines = [{"file": path, **asdict(known), "values": _join(known.values)} for path, known in facts.items()]
-    return pd.DataFrame(lines, columns=["file", *(field.name for field in fields(FileFacts))])
+    return pd.DataFrame(lines, columns=_TABLE_COLUMNS)
 
 
 def facts_from_table(table: pd.DataFrame) -> dict[str, FileFacts]:
-    """The facts that :func:`facts_table` made a table of."""
-    lines = table.to_dict("records")
-    return {line.pop("file"): FileFacts(**{**line, "values": _split(line["values"])}) for line in lines}  # type: ignore[arg-type]
+    """The facts that :func:`facts_table` made a table of; a table of another form knows nothing."""
+    if list(table.columns) != _TABLE_COLUMNS:
+        return {}
+    facts = {}
+    for file, *cells in table.itertuples(index=False, name=None):
+        values = dict(zip(_TABLE_COLUMNS[1:], cells, strict=True))
+        facts[file] = FileFacts(**{**values, "values": _split(values["values"])})
+    return facts
 
 
 def _join(values: tuple[float, ...]) -> str:

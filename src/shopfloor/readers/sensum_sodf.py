@@ -119,8 +119,12 @@ def draw_test_images(root: Path, dataset: str, count: int) -> dict[str, list[str
         File names by category, in byte order.
 
     Raises:
-        DatasetError: ``CATEGORY_MISSING``: the draw of one category depends on the other being there.
+        DatasetError: ``OPTION_INVALID``: ``count`` is none; ``CATEGORY_MISSING``: the draw of one category depends on
+            the other being there.
     """
+    if not isinstance(count, int) or count < 1:
+        what = f"option test_count is {count!r}"
+        raise DatasetError(Finding("OPTION_INVALID", dataset, "", what, action="Give a number of images, 1 or more"))
     for category in ORDER:
         require_category(dataset, category, categories(root))
     generator = random.Random(SPLIT_SEED)

@@ -104,7 +104,7 @@ def count_mismatch(files: CategoryFiles, index: pd.DataFrame, _facts: Mapping[st
     wrong = [f"{what}: {n} found, {expected} expected" for what, (n, expected) in counts.items() if n != expected]
     if not wrong:
         return []
-    what = f"{len(wrong)} of {len(counts)} numbers of images are not the published ones"
+    what = f"{len(wrong)} of {len(counts)} numbers of images are not {files.expected.source}"
     action = "Unpack the archive again, or compare with the project page if it holds a newer release"
     level: Literal["error", "warning"] = "error" if files.strict_counts else "warning"
     return [files.finding("COUNT_MISMATCH", what, where="; ".join(wrong), action=action, level=level)]

@@ -73,7 +73,8 @@ def list_files(
         The category.
     """
     found = release(root)
-    masks = {name: f"ground_truth/{name}" if pixel_labels else "" for name in ("good", *BAD)}
+    with_masks = pixel_labels and found == "c"
+    masks = {name: f"ground_truth/{name}" if with_masks else "" for name in ("good", *BAD)}
     listed = list_tree(
         root,
         dataset,
@@ -86,22 +87,18 @@ def list_files(
                 Place("test/good", "test", "good", "good", masks=masks["good"]),
                 *(Place(f"test/{name}", "test", "bad", name, masks=masks[name]) for name in BAD),
             ],
-            required=[
-                "train/good",
-                "test/good",
-                *(f"test/{name}" for name in BAD),
-                *(masks[name] for name in BAD if pixel_labels),
-            ],
-            mask_folders=["ground_truth"] if pixel_labels else [],
+            required=["train/good", "test/good", *(f"test/{name}" for name in BAD)],
+            mask_folders=["ground_truth"] if with_masks else [],
             mask_stems=("{stem}", "{stem}_mask"),
             unused=["ground_truth"],
             expected=replace(_TEST, train_bad=1000 if found == "a" and low_shot is None else None),
             allows_bad_in_train=True,
         ),
     )
-    if needed_by:
-        needing = f"this is release {found}, experiment {needed_by}"
-        listed = _with(listed, missing_folders(dataset, category, root, [TRAIN_BAD], needing))
+    needed = [(TRAIN_BAD, f"experiment {needed_by}")] if needed_by else []
+    needed += [(f"ground_truth/{name}", "option pixel_labels") for name in BAD if pixel_labels]
+    for path, user in needed:
+        listed = _with(listed, missing_folders(dataset, category, root, [path], f"this is release {found}, {user}"))
     return listed if low_shot is None else _only_low_shot(listed, str(low_shot))
 
 

@@ -92,7 +92,10 @@ def list_files(root: Path, dataset: str, category: str, folder: str) -> Category
     if (root / CSV).is_file():
         counts = Counter((row["split"], row["label"]) for row in _rows(root, dataset) if row["object"] == category)
         expected = Expected(
-            train_good=counts["train", "normal"], test_good=counts["test", "normal"], test_bad=counts["test", "anomaly"]
+            train_good=counts["train", "normal"],
+            test_good=counts["test", "normal"],
+            test_bad=counts["test", "anomaly"],
+            source=f"those of {CSV}, as after an interrupted copy",
         )
         listed = replace(listed, expected=expected)
     return replace(listed, strict_counts=True)

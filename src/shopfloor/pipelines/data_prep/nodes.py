@@ -17,7 +17,7 @@ from tqdm import tqdm
 from shopfloor.catalog.image_stack import LazyStack
 from shopfloor.catalog.index import FolderChangedError, check_same_files
 from shopfloor.readers import DEFAULT_READER, find_root, list_category
-from shopfloor.readers.account import ACCOUNT_COLUMNS, check_line, codes_in
+from shopfloor.readers.account import ACCOUNT_COLUMNS, COUNT_COLUMNS, check_line, codes_in
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.checks import check_category
 from shopfloor.readers.index_table import changed_files, split_paths
@@ -127,7 +127,7 @@ def account_for_datasets(
         else {**names, "status": "passed", **check.iloc[0].to_dict()}
         for names, check in zip(categories, checks, strict=True)
     ]
-    return pd.DataFrame(lines, columns=ACCOUNT_COLUMNS)
+    return pd.DataFrame(lines, columns=ACCOUNT_COLUMNS).astype(dict.fromkeys(COUNT_COLUMNS, "Int64"))
 
 
 def check_unchanged(
