@@ -27,7 +27,7 @@ _WITHOUT_EFFECT = ("size_multiple", "num_workers")
 #: Raise one of these when the code that makes the file changes its content; what depends on it gets new names.
 CODE_VERSIONS = {
     "index": 1, "images": 1, "split": 1, "weights": 1, "fit": 1, "predict": 1, "measure": 1, "report": 1,
-    "account": 1,
+    "account": 1, "drift": 1,
 }  # fmt: skip
 
 
@@ -51,30 +51,66 @@ def slug(name: str) -> str:
 
 @dataclass(frozen=True)
 class Condition:
-    """What a detector is trained on: the clean training images, or a contaminated set.
+    """What a detector is trained on, and whether its training may stop early.
 
     Attributes:
-        name: ``clean`` or ``noise_<percent>``.
-        noise_percent: Share of the training images that are replaced by bad ones, in percent of the good training
-            images (protocol 4.5); None for clean.
-        minimum_bad: Bad test images that must remain (protocol 4.5).
+        name: In tables and names of trainings: ``clean``, ``noise_4``, ``supervised_20``, ``early_stop``, ...
+        split: In names of splits, which several conditions may share: ``clean``, ``share_25``, ``holdout_10``, ...
+        kind: ``clean`` (good training images), ``share`` (a part of them), ``noise`` (bad ones among them, labelled
+            good), ``supervised`` (labelled bad ones beside them), ``holdout`` (a part of all of them held out).
+        amount: Percent for ``share``, ``noise`` and ``holdout``; for ``supervised`` the number of bad test images to
+            move, or ``train`` for all bad training images.
+        minimum_bad: Bad test images that must remain (protocol 4.5 and 4.6).
+        stopping: Rule of early stopping as (key, value) pairs; none trains to the full length.
     """
 
     name: str
-    noise_percent: float | None = None
+    split: str
+    kind: str = "clean"
+    amount: float | str | None = None
     minimum_bad: int = 5
+    stopping: tuple[tuple[str, Any], ...] = ()
 
     @property
     def is_drawn(self) -> bool:
         """Whether the split depends on the seed."""
-        return self.noise_percent is not None
+        return self.kind != "clean"
 
     @property
     def settings(self) -> list[Any]:
-        return [self.name, self.noise_percent, self.minimum_bad] if self.is_drawn else [self.name]
+        """What the split depends on."""
+        return [self.split, self.kind, self.amount, self.minimum_bad] if self.is_drawn else [self.split]
 
 
-CLEAN = Condition("clean")
+CLEAN = Condition("clean", "clean")
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Synthetic drift of the test images (protocol 4.3).
+
+    Attributes:
+        seed: Seed of the draw of every image.
+        params: Name of the settings as Kedro sees them.
+        settings: The settings.
+    """
+
+    seed: int
+    params: str = field(compare=False)
+    settings: Parameters = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Domains:
+    """Test images of some recording conditions, each measured apart; the mean is the value (protocol 4.4).
+
+    Attributes:
+        name: Name of the test set, e.g. ``shifted``.
+        domains: Values of the column ``domain``.
+    """
+
+    name: str
+    domains: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -149,6 +185,8 @@ class Cell(Category):
         backbone_settings: Entry of the detector's backbone, None for a detector that names none.
         common_draw: The draw whose test set this cell is measured on instead of its own; None for its own.
         common_seed: Seed of that draw.
+        drift: Drift of the test images; None leaves them as they are.
+        domains: Recording conditions of the test images to measure on; None for all images together.
     """
 
     detector: str
@@ -159,6 +197,8 @@ class Cell(Category):
     backbone_settings: Parameters | None = field(compare=False, repr=False)
     common_draw: Condition | None = None
     common_seed: int | None = None
+    drift: Drift | None = None
+    domains: Domains | None = None
 
     # --- what a name consists of -------------------------------------------------------------------------------------
 
@@ -167,7 +207,7 @@ class Cell(Category):
         return digest(CODE_VERSIONS["images"], self._data_digest, self.image_size)
 
     def _drawn(self, condition: Condition, seed: int | None) -> str:
-        return f"{condition.name}.{seed}" if condition.is_drawn else condition.name
+        return f"{condition.split}.{seed}" if condition.is_drawn else condition.split
 
     def _split_digest(self, condition: Condition, seed: int | None) -> str:
         drawn_with = seed if condition.is_drawn else None
@@ -183,6 +223,7 @@ class Cell(Category):
             CODE_VERSIONS["fit"],
             self._images_digest,
             self._split_digest(self.condition, self.seed),
+            self.condition.stopping,
             {key: value for key, value in self.detector_settings.items() if key not in _WITHOUT_EFFECT},
             self._backbone_facts,
             self.seed,
@@ -216,13 +257,38 @@ class Cell(Category):
 
     @cached_property
     def predict_name(self) -> str:
-        return f"{self._coordinates}.{digest(CODE_VERSIONS['predict'], self._fit_digest)}"
+        if self.drift is None:
+            return f"{self._coordinates}.{digest(CODE_VERSIONS['predict'], self._fit_digest)}"
+        code = digest(CODE_VERSIONS["predict"], self._fit_digest, self._drift_digest)
+        return f"{self._coordinates}.drift_{self.drift.seed}.{code}"
 
     @cached_property
     def measure_name(self) -> str:
         draw = self.common_draw.settings if self.common_draw else None
-        code = digest(CODE_VERSIONS["measure"], self.predict_name, draw, self.common_seed)
+        code = digest(CODE_VERSIONS["measure"], self.predict_name, draw, self.common_seed, self.measured_apart)
         return f"{self._coordinates}.{self.test_set}.{code}"
+
+    @cached_property
+    def _drift_digest(self) -> str:
+        if self.drift is None:
+            return ""
+        test = self._split_digest(self.condition, self.seed)
+        return digest(CODE_VERSIONS["drift"], test, self.drift.settings, self.drift.seed)
+
+    @cached_property
+    def drift_name(self) -> str:
+        """Name of what drift makes of the test images whatever their size."""
+        if self.drift is None:
+            raise ValueError(f"{self} has no drift.")
+        return f"{self._data}.drift.{self.drift.seed}.{self._drift_digest}"
+
+    @cached_property
+    def drifted_name(self) -> str:
+        """Name of the drifted images of one size."""
+        if self.drift is None:
+            raise ValueError(f"{self} has no drift.")
+        code = digest(self._images_digest, self._drift_digest)
+        return f"{self._data}.{self.image_size}.drift.{self.drift.seed}.{code}"
 
     def _sized(self, condition: Condition, seed: int | None) -> str:
         code = digest(self._images_digest, self._split_digest(condition, seed))
@@ -259,12 +325,44 @@ class Cell(Category):
         return f"perturbation.{self.part_name}.train_images"
 
     @property
+    def validation(self) -> str:
+        return f"perturbation.{self.split_name(self.condition, self.seed)}.validation"
+
+    @property
+    def validation_images(self) -> str:
+        return f"perturbation.{self.part_name}.validation_images"
+
+    @property
+    def _test_part(self) -> str:
+        return self.drifted_name if self.drift else self.part_name
+
+    @property
     def test_images(self) -> str:
-        return f"perturbation.{self.part_name}.test_images"
+        return f"perturbation.{self._test_part}.test_images"
 
     @property
     def test_masks(self) -> str:
-        return f"perturbation.{self.part_name}.test_masks"
+        return f"perturbation.{self._test_part}.test_masks"
+
+    @property
+    def drift_draw(self) -> str:
+        return f"perturbation.{self.drift_name}.draw"
+
+    @property
+    def drifted_images(self) -> str:
+        return f"perturbation.{self.drifted_name}.images"
+
+    @property
+    def drifted_masks(self) -> str:
+        return f"perturbation.{self.drifted_name}.masks"
+
+    @property
+    def drift_report(self) -> str:
+        return f"perturbation.{self.drifted_name}.drift_report"
+
+    @property
+    def drift_gallery(self) -> str:
+        return f"perturbation.{self.drifted_name}.gallery"
 
     @property
     def common_test(self) -> str:
@@ -325,8 +423,24 @@ class Cell(Category):
 
     @property
     def test_set(self) -> str:
-        """``full`` for the cell's own test set, ``common_<seed>`` for the one that all noise levels share."""
+        """``full`` for the cell's own test set as it is, ``common_<seed>`` for the one that all noise levels share,
+        ``drift_<seed>`` for drifted images, or the name of some domains."""
+        if self.drift:
+            return f"drift_{self.drift.seed}"
+        if self.domains:
+            return slug(self.domains.name)
         return FULL_TEST_SET if self.common_draw is None else f"common_{self.common_seed}"
+
+    @property
+    def measured_apart(self) -> dict[str, dict[str, list[str]]]:
+        """Groups of test images that are measured apart and averaged: by group, a column and its values.
+
+        Domains, or the types of anomalies that the dataset's entry names (LOCO, protocol 3.1); none for most cells.
+        """
+        if self.domains:
+            return {name: {"domain": [name]} for name in self.domains.domains}
+        types = self.dataset_settings.get("measured_apart") or []
+        return {name: {"defect_type": [name]} for name in types}
 
     @property
     def gives_maps(self) -> bool:
@@ -348,6 +462,11 @@ class Cell(Category):
             "seed": self.seed,
             "test_set": self.test_set,
         }
+
+    @property
+    def scored(self) -> dict[str, Any]:
+        """The columns that name this cell's predictions, which the measurements of several test sets share."""
+        return {**self.coordinates, "test_set": self.test_set if self.drift else FULL_TEST_SET}
 
 
 def each_once(cells: Iterable[AnyCell], name: str) -> list[AnyCell]:

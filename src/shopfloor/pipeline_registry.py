@@ -6,6 +6,7 @@ from kedro.pipeline import Pipeline
 
 from shopfloor.config import project_parameters
 from shopfloor.grid import Experiment, checked_categories, expand_experiments, unique_cells
+from shopfloor.leaks import refuse_leaks
 from shopfloor.pipelines import data_prep, evaluation, perturbation, reporting, training
 
 
@@ -18,19 +19,22 @@ def register_pipelines() -> dict[str, Pipeline]:
 
     Raises:
         GridError: The parameters ask for something impossible.
+        LeakError: Test data would reach a training.
     """
     parameters = project_parameters()
     experiments = expand_experiments(parameters)
     pipelines = {name: experiment_pipeline(experiment) for name, experiment in experiments.items()}
+    for pipeline in pipelines.values():
+        refuse_leaks(pipeline)
+    # The experiments' own nodes, each once: making them again would double the time that planning takes.
+    nodes = {node.name: node for pipeline in pipelines.values() for node in pipeline.nodes}.values()
+    stages = ("perturbation", "training", "evaluation", "reporting")
     cells = unique_cells(experiments.values())
     return {
         "__default__": pipelines["model_evaluation"],
         **pipelines,
         "data_prep": data_prep.create_pipeline(cells, checked_categories(parameters)),
-        "perturbation": perturbation.create_pipeline(cells),
-        "training": training.create_pipeline(cells),
-        "evaluation": evaluation.create_pipeline(cells),
-        "reporting": reporting.create_pipeline(experiments.values()),
+        **{stage: Pipeline([node for node in nodes if node.namespace == stage]) for stage in stages},
     }
 
 

@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shopfloor.perturbations.splits import SplitError, clean_split, noise_count, noisy_split
+from shopfloor.perturbations.splits import (
+    SplitError,
+    clean_split,
+    holdout_split,
+    noise_count,
+    noisy_split,
+    share_split,
+    supervised_split,
+)
 
 
 def make_index(train_good: int = 50, test_good: int = 20, test_bad: int = 30, train_bad: int = 0) -> pd.DataFrame:
@@ -115,3 +123,54 @@ def test_content_shared_by_train_and_test_is_refused() -> None:
     index.loc[index["image"] == "train/good/003.png", "sha256"] = "test/good/004.png"
     with pytest.raises(SplitError, match=r"DUPLICATE_TRAIN_TEST.*train/good/003.png"):
         clean_split(index)
+
+
+# --- a share, labelled bad images, a held-out part
+
+
+def test_a_share_keeps_its_percentage_and_nests() -> None:
+    index = make_index(train_good=48)
+    quarter, test, draw = share_split(index, 25, 3341)
+    half, _, _ = share_split(index, 50, 3341)
+    assert (len(quarter), len(half), len(test)) == (12, 24, 50)
+    assert set(quarter["image"]) < set(half["image"])
+    assert set(draw["drawn"]) == {"removed_from_train"} and len(draw) == 36
+    assert set(share_split(index, 25, 1954)[0]["image"]) != set(quarter["image"])
+
+
+def test_supervised_images_move_with_their_label() -> None:
+    index = make_index(train_good=50, test_good=20, test_bad=30)
+    train, test, draw = supervised_split(index, 10, 3341, 5)
+    assert train["label"].value_counts().to_dict() == {"good": 50, "bad": 10}
+    assert test["label"].value_counts().to_dict() == {"good": 20, "bad": 20}
+    assert set(train["image"]) & set(test["image"]) == set()
+    assert set(draw["image"]) == set(train.loc[train["label"] == "bad", "image"])
+    more, _, _ = supervised_split(index, 20, 3341, 5)
+    assert set(train["image"]) < set(more["image"]), "a smaller number is part of a larger one"
+
+
+def test_supervised_on_all_bad_training_images_leaves_the_test_set() -> None:
+    index = make_index(train_bad=9)
+    train, test, draw = supervised_split(index, "train", 3341, 5)
+    assert (train["label"] == "bad").sum() == 9 and len(draw) == 0
+    assert test.equals(clean_split(index)[1])
+
+
+def test_supervised_asks_for_what_is_there() -> None:
+    with pytest.raises(SplitError, match=r"TOO_FEW_BAD.*26 bad test images.*30 exist and 5 must remain"):
+        supervised_split(make_index(test_bad=30), 26, 1, 5)
+    assert len(supervised_split(make_index(test_bad=30), 25, 1, 5)[1]) == 25
+    with pytest.raises(SplitError, match=r"FOLDER_MISSING.*no bad training images; experiment supervised"):
+        supervised_split(make_index(), "train", 1, 5)
+
+
+def test_the_held_out_part_is_cut_from_training_data_good_and_bad_apart() -> None:
+    index = make_index(train_good=50, train_bad=20)
+    train, validation, test, draw = holdout_split(index, 10, 3341)
+    assert validation["label"].value_counts().to_dict() == {"good": 5, "bad": 2}
+    assert len(train) == 45 and set(train["label"]) == {"good"}
+    assert test.equals(clean_split(index)[1]), "the test set has no part in it"
+    assert set(draw["image"]) == set(validation["image"])
+    assert not set(validation["image"]) & {*train["image"], *test["image"]}
+    with pytest.raises(SplitError, match="no bad training images; experiment validation"):
+        holdout_split(make_index(), 10, 3341)

@@ -78,3 +78,55 @@ def test_a_test_set_of_one_class_has_no_image_metrics(scores: pd.DataFrame) -> N
 def test_an_image_without_a_score_is_an_error(scores: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="1 of 30 test images have no score"):
         measure(scores[1:], table(scores), coordinates=COORDINATES)
+
+
+# --- groups that are measured apart
+
+
+def grouped(scores: pd.DataFrame) -> pd.DataFrame:
+    """Two types of anomalies in turn, three domains in turn."""
+    bad = (scores["label"] == "bad").to_numpy()
+    types = np.where(bad, np.where(np.arange(COUNT) % 2 == 0, "logical", "structural"), "good")
+    domains = np.array(["same", "view", "background"])[(np.arange(COUNT) // 3) % 3]
+    return table(scores).assign(defect_type=types, domain=domains)
+
+
+def test_types_of_anomalies_are_measured_each_with_all_good_images_and_averaged(scores: pd.DataFrame) -> None:
+    maps, masks = maps_and_masks(scores)
+    test = grouped(scores)
+    apart = {name: {"defect_type": [name]} for name in ("logical", "structural")}
+    result = measure(scores, test, maps, masks, coordinates=COORDINATES, apart=apart)
+    assert result["group"].unique().tolist() == ["", "logical", "structural"]
+    expected, pixels = [], []
+    for name in apart:
+        chosen = test["defect_type"].isin(["good", name]).to_numpy()
+        expected.append(roc_auc_score(scores[chosen]["label"] == "bad", scores[chosen]["pred_score"]))
+        pixels.append(roc_auc_score(masks.stack[::2][chosen].ravel(), maps[chosen].ravel()))
+        found = values(result[result["group"] == name])
+        assert found["image_auroc"] == pytest.approx(expected[-1])
+        assert found["pixel_auroc"] == pytest.approx(pixels[-1])
+    mean = values(result[result["group"] == ""])
+    assert mean["image_auroc"] == pytest.approx(np.mean(expected))
+    assert mean["pixel_auroc"] == pytest.approx(np.mean(pixels))
+
+
+def test_domains_are_measured_on_their_own_good_and_bad_images(scores: pd.DataFrame) -> None:
+    test = grouped(scores)
+    apart = {name: {"domain": [name]} for name in ("view", "background")}
+    result = measure(scores, test, coordinates=COORDINATES, apart=apart)
+    expected = []
+    for name in apart:
+        part = scores[(test["domain"] == name).to_numpy()]
+        expected.append(roc_auc_score(part["label"] == "bad", part["pred_score"]))
+    assert values(result[result["group"] == ""])["image_auroc"] == pytest.approx(np.mean(expected))
+
+
+def test_a_mean_over_groups_is_not_available_where_one_of_them_is_not(scores: pd.DataFrame) -> None:
+    test = grouped(scores)
+    test.loc[(test["domain"] == "view") & (test["label"] == "bad"), "domain"] = "elsewhere"
+    apart = {name: {"domain": [name]} for name in ("view", "background")}
+    result = measure(scores, test, coordinates=COORDINATES, apart=apart)
+    line = result[(result["group"] == "") & (result["metric"] == "image_auroc")].iloc[0]
+    assert np.isnan(line["value"]) and line["status"] == "not_available" and line["note"].startswith("view: ")
+    pixel = result[(result["group"] == "") & (result["metric"] == "pixel_auroc")].iloc[0]
+    assert pixel["note"] == "this detector gives no anomaly maps", "the same reason is said once"

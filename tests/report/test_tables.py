@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from shopfloor.report.comparison import MEAN_OVER_DATASETS, noise_table
 from shopfloor.report.tables import (
-    MEAN_OVER_DATASETS,
     category_table,
     cost_table,
     count_cells,
@@ -15,7 +15,6 @@ from shopfloor.report.tables import (
     display_cells,
     failures_table,
     mean_table,
-    noise_table,
     unavailable_table,
 )
 from tests.report.conftest import make_run, value_rows

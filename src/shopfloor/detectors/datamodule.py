@@ -45,7 +45,8 @@ class StoredBatch:
 class PartDataModule(pl.LightningDataModule):
     """One part of a split, for training in random order or for prediction in its own.
 
-    There is no validation: nothing may be chosen by looking at other images (protocol 2.3).
+    It has no loader under the name that Lightning would validate with: the tested state may depend on other images only
+    where a rule of stopping says so (protocol 1 and 4.7), and then it is `shopfloor.detectors.stopping` that looks.
 
     Args:
         part: Images ``(H, W, 3)``, uint8.
@@ -77,7 +78,13 @@ class PartDataModule(pl.LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader:
         """Batches without labels, in the part's order."""
-        images = _Images(self.part, None)
+        return self._in_order(_Images(self.part, None))
+
+    def labelled_dataloader(self) -> DataLoader:
+        """Batches with labels, in the part's order."""
+        return self._in_order(_Images(self.part, self.part.is_bad))
+
+    def _in_order(self, images: _Images) -> DataLoader:
         return DataLoader(images, batch_size=self.eval_batch_size, num_workers=self.num_workers, collate_fn=_collate)
 
     def on_after_batch_transfer(self, batch: StoredBatch, dataloader_idx: int) -> ImageBatch:

@@ -1,4 +1,4 @@
-"""Training of any detector: a plain Lightning Trainer that writes nothing and sees no validation."""
+"""Training of any detector: a plain Lightning Trainer that writes nothing, watched on validation images if wanted."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from shopfloor.detectors.backbones import use_weights, weights_from_hub
 from shopfloor.detectors.building import DetectorError, build
 from shopfloor.detectors.datamodule import PartDataModule
 from shopfloor.detectors.running import check_image_size, device_name, quiet_trainer
+from shopfloor.detectors.stopping import METRIC_PREFIX, StoppingRule, Twin, ValidationWatch
 
 _MEMORY_SAMPLE_SECONDS = 0.02
 _LIBRARIES = ("torch", "anomalib", "lightning", "timm")
@@ -32,11 +33,16 @@ def fit(
     weights: dict[str, torch.Tensor] | None,
     image_size: int,
     seed: int,
+    validation: ImagePart | None = None,
+    stopping: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Trains one detector on one training part, on the GPU if there is one.
 
     Seeds the global random generators of Python, NumPy and torch first, so two calls with the same arguments on a CPU
     give the same bits. One call per process at a time.
+
+    A validation part is looked at after each epoch and changes no weight of any epoch. Only with ``stopping`` does it
+    choose: when the training ends, and that the checkpoint holds the best state instead of the last.
 
     Args:
         train: Training images S x S; the labels are those the detector is told.
@@ -47,20 +53,27 @@ def fit(
         weights: Its weights, from :func:`shopfloor.detectors.backbones.read_weights`.
         image_size: Side S of the images, in pixels.
         seed: Seed of everything random.
+        validation: Images S x S, good and bad, none of them in ``train``; their labels are not told to the detector.
+        stopping: Rule of early stopping, the attributes of :class:`shopfloor.detectors.stopping.StoppingRule`; None
+            trains to the full length.
 
     Returns:
         The checkpoint, for :func:`shopfloor.detectors.predict.predict`: a dict of plain values and tensors that
         ``torch.load(..., weights_only=True)`` can read. And the record of the training, plain values only:
         ``fit_seconds``; ``peak_memory_mb``, the most main memory the process held meanwhile, libraries included, and
         ``peak_gpu_memory_mb`` (None without GPU), both in 10^6 bytes; ``parameters``, the number of them; ``epochs``;
-        ``losses``, per logged name one value per epoch; ``device``; ``n_train``; ``n_train_bad``; ``versions``.
+        ``losses``, per logged name one value per epoch; ``device``; ``n_train``; ``n_train_bad``; ``versions``. With a
+        validation part also what :meth:`shopfloor.detectors.stopping.ValidationWatch.record` gives; its seconds are
+        part of ``fit_seconds``, its memory of the peaks.
 
     Raises:
-        DetectorError: If the settings are not usable, or a one-class detector is given images labelled bad.
+        DetectorError: If the settings are not usable, a one-class detector is given images labelled bad, or the
+            validation part cannot serve (see there), or gives a value that is not a finite number.
         WeightsMismatch: If the detector does not use the given weights.
         WeightsMissing: If the detector wants weights from the hub and these cannot be had.
     """
     _check_training_part(train, detector, image_size)
+    rule = _check_validation_part(train, validation, stopping, detector, image_size)
     name = detector.get("backbone")
     if (name is None) != (weights is None):
         state = "none were read" if weights is None else "weights were read"
@@ -78,8 +91,14 @@ def fit(
     pl.seed_everything(seed, workers=True, verbose=False)
     with use_weights(name, weights) if name and weights else weights_from_hub():
         module = build(**blueprint)
+    arguments = _trainer_arguments(module, detector)
+    if rule is not None:
+        rule.check_length(arguments.get("max_epochs"), detector["class_path"])
     losses = _LossPerEpoch()
-    trainer = quiet_trainer(**_trainer_arguments(module, detector), callbacks=[losses])
+    watch = None
+    if validation is not None:
+        watch = ValidationWatch(Twin(blueprint, validation, detector["batch_size"], seed, arguments), rule)
+    trainer = quiet_trainer(**arguments, callbacks=[losses] if watch is None else [losses, watch])
     data = PartDataModule(train, detector["batch_size"], seed, detector.get("num_workers", 0))
     with _PeakMemory() as memory:
         start = time.perf_counter()
@@ -98,6 +117,9 @@ def fit(
         "versions": {library: version(library) for library in _LIBRARIES},
     }
     state_dict = {key: tensor.cpu() for key, tensor in module.state_dict().items()}
+    if watch is not None:
+        record |= watch.record()
+        state_dict = watch.best_state or state_dict
     return {**blueprint, "state_dict": state_dict}, record
 
 
@@ -111,6 +133,35 @@ def _check_training_part(train: ImagePart, detector: dict[str, Any], image_size:
             f"BAD_IN_TRAIN: {detector['class_path']} learns from good images only, but {len(bad)} of {len(train)} "
             f"training images are labelled bad (the first: {bad.iloc[0]}). Correct the split, or set learning_type."
         )
+
+
+def _check_validation_part(
+    train: ImagePart,
+    validation: ImagePart | None,
+    stopping: dict[str, Any] | None,
+    detector: dict[str, Any],
+    image_size: int,
+) -> StoppingRule | None:
+    """Refuses what cannot be validated on, before anything is trained; gives the rule of stopping, if there is one."""
+    class_path = detector["class_path"]
+    if validation is None:
+        if stopping is not None:
+            raise DetectorError(f"Detector {class_path}: stopping needs a validation part, and there is none.")
+        return None
+    check_image_size(validation, image_size)
+    n_bad = int(validation.is_bad.sum())
+    if n_bad in (0, len(validation)):
+        raise DetectorError(
+            f"Detector {class_path}: the validation part has {len(validation) - n_bad} good and {n_bad} bad images, so "
+            "its AUROC is undefined. It needs at least one of each."
+        )
+    shared = sorted(set(train.table["image"]) & set(validation.table["image"]))
+    if shared:
+        raise DetectorError(
+            f"DUPLICATE_TRAIN_VALIDATION: {len(shared)} images are in the training and in the validation part (the "
+            f"first: {shared[0]}). A training watched on its own images stops too late; correct the split."
+        )
+    return None if stopping is None else StoppingRule.from_settings(stopping, class_path)
 
 
 def _trainer_arguments(module: AnomalibModule, detector: dict[str, Any]) -> dict[str, Any]:
@@ -134,7 +185,9 @@ class _LossPerEpoch(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for name, value in trainer.callback_metrics.items():
-            if "loss" in name and not name.endswith(("_step", "_epoch")):  # Lightning's doubles of the same loss
+            if name.startswith(METRIC_PREFIX) or name.endswith(("_step", "_epoch")):  # Lightning's doubles of a loss
+                continue
+            if "loss" in name:
                 self.history[name].append(float(value))
 
 

@@ -16,7 +16,7 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 
 def quiet_trainer(**arguments: Any) -> pl.Trainer:
-    """A Lightning Trainer on one device that writes no file, validates nothing and shows only its progress bar.
+    """A Lightning Trainer on one device that writes no file, runs no validation loop, shows only its progress bar.
 
     Args:
         **arguments: Trainer arguments; they win over the defaults.

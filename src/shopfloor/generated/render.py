@@ -25,27 +25,30 @@ def render_category(
     Args:
         category: One of ``CATEGORIES``.
         seed: Seed of the whole dataset, at least 0.
-        counts: Number of images ``train_good``, ``test_good`` and ``test_bad``; bad images are dealt out to
-            the defects of the category in turn.
+        counts: Number of images ``train_good``, ``test_good``, ``test_bad`` and, if wanted, ``train_bad``; bad images
+            are dealt out to the defects of the category in turn.
         size: Side of the images in pixels.
 
     Returns:
         Arrays by relative path: images (size, size, 3) uint8 RGB under ``train/good/000.png``,
-        ``test/good/000.png`` and ``test/<defect>/000.png``, masks (size, size) uint8 0 or 255 under
-        ``ground_truth/<defect>/000_mask.png``.
+        ``test/good/000.png``, ``test/<defect>/000.png`` and ``train/bad/000.png``, masks (size, size) uint8 0 or 255 of
+        the bad test images under ``ground_truth/<defect>/000_mask.png``.
 
     Raises:
         ValueError: Unknown category.
     """
-    samples = [(split, "good", number) for split in ("train", "test") for number in range(counts[f"{split}_good"])]
     names = defects(category)
-    samples += [("test", names[i % len(names)], i // len(names)) for i in range(counts["test_bad"])]
+    defect_of = {
+        f"{split}/good/{i:03d}.png": "good" for split in ("train", "test") for i in range(counts[f"{split}_good"])
+    }
+    defect_of |= {f"train/bad/{i:03d}.png": names[i % len(names)] for i in range(counts.get("train_bad", 0))}
+    for i in range(counts["test_bad"]):
+        defect_of[f"test/{names[i % len(names)]}/{i // len(names):03d}.png"] = names[i % len(names)]
     files: dict[str, NDArray[np.uint8]] = {}
-    for split, defect, number in tqdm(samples, desc=f"Rendering {category}", unit="image", mininterval=1.0):
-        path = f"{split}/{defect}/{number:03d}.png"
+    for path, defect in tqdm(defect_of.items(), desc=f"Rendering {category}", unit="image", mininterval=1.0):
         files[path], mask = render_sample(category, seed, path, defect, size)
-        if defect != "good":
-            files[f"ground_truth/{defect}/{number:03d}_mask.png"] = mask
+        if path.startswith("test/") and defect != "good":
+            files[path.replace("test/", "ground_truth/", 1).replace(".png", "_mask.png")] = mask
     return files
 
 

@@ -70,18 +70,9 @@ def noisy_split(
     removed = _permuted(index, good_train, seed, "good")[:count]
     moved = _permuted(index, bad_test, seed, "bad")[:count]
 
-    content = index["sha256"].to_numpy()
-    left = np.setdiff1d(test, moved)
-    twins = left[np.isin(content[left], content[moved])]
-    left = np.setdiff1d(left, twins)
-    bad_left = int(is_bad[left].sum())
-    if len(moved) < count or bad_left < minimum_bad:
-        first = index.iloc[0]
-        raise SplitError(
-            f"[TOO_FEW_BAD] {first['dataset']}/{first['category']}: {count} bad test images are to be moved to "
-            f"training, {len(bad_test)} exist and {minimum_bad} must remain. Leave {noise_percent:g} % out of "
-            f"noisy_labels.noise_percent for this dataset, or add bad test images."
-        )
+    left, twins = _without_twins(index, test, moved)
+    remedy = f"Leave {noise_percent:g} % out of noisy_labels.noise_percent for this dataset"
+    _require_bad(index, count, bad_test, left, minimum_bad, remedy)
     train = np.union1d(np.setdiff1d(good_train, removed), moved)
     _check_disjoint(index, train, left)
     return (
@@ -94,6 +85,138 @@ def noisy_split(
 def noise_count(good_train: int, noise_percent: float) -> int:
     """Number of images to exchange: nearest integer (halves up), at least 1 (protocol 4.5, step 1)."""
     return max(1, int(np.floor(good_train * noise_percent / 100 + 0.5)))
+
+
+def share_split(index: pd.DataFrame, percent: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """A random share of the good training images against the full test set (protocol 4.2).
+
+    Args:
+        index: Index table of one category.
+        percent: Share in percent.
+        seed: Seed of the draw; a smaller share is part of a larger one.
+
+    Returns:
+        Tables ``train`` and ``test`` as of :func:`clean_split`, and ``draw``: the images that were
+        ``removed_from_train``.
+
+    Raises:
+        SplitError: Both hold an image of the same content.
+    """
+    good_train, test = _parts(index)
+    order = _permuted(index, good_train, seed, "good")
+    kept = np.sort(order[: noise_count(len(good_train), percent)])
+    _check_disjoint(index, kept, test)
+    removed = order[len(kept) :]
+    return _table(index, kept), _table(index, test), _draw_table(index, {"removed_from_train": removed})
+
+
+def supervised_split(
+    index: pd.DataFrame, bad_images: int | str, seed: int, minimum_bad: int
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """All good training images and labelled bad ones (protocol 4.6).
+
+    Args:
+        index: Index table of one category.
+        bad_images: How many bad test images, drawn over all defect types, move to the training set; or ``train`` for
+            all bad training images, which leaves the test set as it is.
+        seed: Seed of the draw; a smaller number is part of a larger one.
+        minimum_bad: Bad images that must remain in the test set.
+
+    Returns:
+        Tables ``train`` (good and bad, labelled as they are) and ``test``, and ``draw``: the images that were
+        ``moved_to_train``, and ``removed_from_test`` for a twin of a moved one.
+
+    Raises:
+        SplitError: Too few bad images, or no bad training image where all of them are asked for.
+    """
+    good_train, test = _parts(index)
+    is_bad = (index["label"] == "bad").to_numpy()
+    if bad_images == "train":
+        moved = _bad_train(index, "supervised")
+        train = np.union1d(good_train, moved)
+        _check_disjoint(index, train, test)
+        return _table(index, train), _table(index, test), _draw_table(index, {"moved_to_train": moved[:0]})
+    bad_test = test[is_bad[test]]
+    moved = _permuted(index, bad_test, seed, "bad")[: int(bad_images)]
+    left, twins = _without_twins(index, test, moved)
+    _require_bad(index, int(bad_images), bad_test, left, minimum_bad, "Ask for fewer in supervised.bad_images")
+    train = np.union1d(good_train, moved)
+    _check_disjoint(index, train, left)
+    draw = _draw_table(index, {"moved_to_train": moved, "removed_from_test": twins})
+    return _table(index, train), _table(index, left), draw
+
+
+def holdout_split(
+    index: pd.DataFrame, percent: float, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """A validation part cut from the training data, good and bad apart (protocol 4.7 and 5, no. 19).
+
+    The test set has no part in it. The other bad training images are unused: the detectors learn from good ones.
+
+    Args:
+        index: Index table of one category.
+        percent: Share of the good and of the bad training images that is held out, in percent; at least one of each.
+        seed: Seed of the draw.
+
+    Returns:
+        Tables ``train`` (good images), ``validation`` (good and bad) and ``test``, and ``draw``: the images that were
+        ``held_out``.
+
+    Raises:
+        SplitError: The category has no bad training image, or two of the parts hold an image of the same content.
+    """
+    good_train, test = _parts(index)
+    good = _permuted(index, good_train, seed, "good")[: noise_count(len(good_train), percent)]
+    bad_train = _bad_train(index, "validation")
+    bad = _permuted(index, bad_train, seed, "bad")[: noise_count(len(bad_train), percent)]
+    held_out = np.union1d(good, bad)
+    train = np.setdiff1d(good_train, good)
+    if not len(train):
+        raise SplitError(f"[SPLIT_EMPTY] {_place(index)}: {percent:g} % held out leaves no good image for training.")
+    _check_disjoint(index, train, test)
+    _check_disjoint(index, held_out, test)
+    _check_disjoint(index, train, held_out, "training", "validation")
+    draw = _draw_table(index, {"held_out": held_out})
+    return _table(index, train), _table(index, held_out), _table(index, test), draw
+
+
+def _bad_train(index: pd.DataFrame, experiment: str) -> np.ndarray:
+    bad = np.flatnonzero(((index["split"] == "train") & (index["label"] == "bad")).to_numpy())
+    if not len(bad):
+        raise SplitError(
+            f"[FOLDER_MISSING] {_place(index)}: there are no bad training images; experiment {experiment} needs them. "
+            f"Use a dataset that has them (VAD's original release, or train/bad in your own folders), or leave this "
+            f"one out of {experiment}.datasets."
+        )
+    return bad
+
+
+def _without_twins(index: pd.DataFrame, test: np.ndarray, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is left of the test set when images move to training, and the twins that leave it with them.
+
+    A test image with the same content as a moved one would be tested on after training.
+    """
+    content = index["sha256"].to_numpy()
+    left = np.setdiff1d(test, moved)
+    twins = left[np.isin(content[left], content[moved])]
+    return np.setdiff1d(left, twins), twins
+
+
+def _require_bad(
+    index: pd.DataFrame, count: int, bad_test: np.ndarray, left: np.ndarray, minimum_bad: int, remedy: str
+) -> None:
+    """Refuse a draw that leaves too few bad test images."""
+    bad_left = int((index["label"].to_numpy()[left] == "bad").sum())
+    if len(bad_test) < count or bad_left < minimum_bad:
+        raise SplitError(
+            f"[TOO_FEW_BAD] {_place(index)}: {count} bad test images are to be moved to training, {len(bad_test)} "
+            f"exist and {minimum_bad} must remain. {remedy}, or add bad test images."
+        )
+
+
+def _place(index: pd.DataFrame) -> str:
+    first = index.iloc[0]
+    return f"{first['dataset']}/{first['category']}"
 
 
 def _parts(index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -111,14 +234,17 @@ def _permuted(index: pd.DataFrame, rows: np.ndarray, seed: int, stream: str) -> 
     return np.random.default_rng(int.from_bytes(key[:8], "big")).permutation(by_path)
 
 
-def _check_disjoint(index: pd.DataFrame, train: np.ndarray, test: np.ndarray) -> None:
+def _check_disjoint(
+    index: pd.DataFrame, one: np.ndarray, other: np.ndarray, first: str = "training", second: str = "test"
+) -> None:
+    """Refuse two parts that share an image, be it under another name."""
     content = index["sha256"].to_numpy()
-    shared = train[np.isin(content[train], content[test])]
+    shared = one[np.isin(content[one], content[other])]
     if len(shared):
-        first = index.iloc[shared[0]]
+        code = "DUPLICATE_TRAIN_TEST" if second == "test" else "DUPLICATE_TRAIN_VALIDATION"
         raise SplitError(
-            f"[DUPLICATE_TRAIN_TEST] {first['dataset']}/{first['category']}: {len(shared)} training images are also "
-            f"test images (first: {first['image']}). Test results would be invalid; remove the copies."
+            f"[{code}] {_place(index)}: {len(shared)} {first} images are also {second} images (first: "
+            f"{index.iloc[shared[0]]['image']}). Results would be invalid; remove the copies."
         )
 
 

@@ -55,7 +55,7 @@ def categories(root: Path) -> dict[str, str]:
     return dict.fromkeys((cell.type for cell in _cells("", root)), LABELS) if (root / LABELS).is_file() else {}
 
 
-def list_files(
+def list_files(  # noqa: PLR0913 (each option is one)
     root: Path,
     dataset: str,
     category: str,
@@ -65,6 +65,7 @@ def list_files(
     train_good: int | None = None,
     test_good: int = 100,
     test_bad: int | None = None,
+    train_bad: int = 0,
 ) -> CategoryFiles:
     """Draw a split.
 
@@ -80,7 +81,8 @@ def list_files(
         split_seed: Seed of the permutations.
         train_good: Number of good training images; None takes all that are not in test.
         test_good: Number of good test images.
-        test_bad: Number of bad test images; None takes all.
+        test_bad: Number of bad test images; None takes all that are not in train.
+        train_bad: Number of bad training images, for experiments that have some; drawn from the back as well.
 
     Returns:
         The category.
@@ -96,15 +98,18 @@ def list_files(
     if train_good is None:
         train_good = len(good) - test_good
     if test_bad is None:
-        test_bad = len(bad)
+        test_bad = len(bad) - train_bad
     _require_enough(dataset, category, "good", {"train_good": train_good, "test_good": test_good}, len(good))
-    _require_enough(dataset, category, "bad", {"test_bad": test_bad}, len(bad))
+    _require_enough(
+        dataset, category, "bad", {"test_bad": test_bad, **({"train_bad": train_bad} if train_bad else {})}, len(bad)
+    )
 
     good, bad = _shuffled(good, bad, split_seed)
     samples = [
         *[Sample("train", "good", "good", image) for image in good[len(good) - train_good :]],
         *[Sample("test", "good", "good", image) for image in good[:test_good]],
         *[Sample("test", "bad", "bad", image) for image in bad[:test_bad]],
+        *[Sample("train", "bad", "bad", image) for image in bad[len(bad) - train_bad :]],
     ]
     absent = {path for finding in missing for path in finding.paths}
     on_disk, _ = files_below(root, root / "images")
@@ -115,6 +120,7 @@ def list_files(
         category,
         [sample for sample in samples if sample.image not in absent],
         has_pixel_labels=False,
+        allows_bad_in_train=True,
         findings=(*missing, *unlisted),
     )
 

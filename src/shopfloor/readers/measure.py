@@ -26,6 +26,11 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def thread_pool() -> ThreadPoolExecutor:
+    """Threads for decoding, one per core."""
+    return ThreadPoolExecutor(available_cores())
+
+
 @dataclass(frozen=True)
 class FileFacts:
     """Facts about one image or mask file.
@@ -76,7 +81,7 @@ def measure(files: CategoryFiles, known: Mapping[str, FileFacts] | None = None) 
     known = {path: facts for path, facts in (known or {}).items() if path in jobs}
     known = {path: facts for path, facts in known.items() if _is_current(files.root / path, facts, jobs[path])}
     wanted = [path for path in jobs if path not in known]
-    with ThreadPoolExecutor(available_cores()) as pool:
+    with thread_pool() as pool:
         measured = pool.map(lambda path: measure_file(files.root / path, is_mask=jobs[path]), wanted)
         title = f"Checking {files.dataset}/{files.category}"
         progress = tqdm(measured, desc=title, total=len(wanted), unit="file", leave=False, disable=None)

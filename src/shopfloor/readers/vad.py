@@ -73,7 +73,7 @@ def list_files(
         The category.
     """
     found = release(root)
-    with_masks = pixel_labels and found == "c"
+    with_masks = pixel_labels and (root / "ground_truth").is_dir()
     masks = {name: f"ground_truth/{name}" if with_masks else "" for name in ("good", *BAD)}
     listed = list_tree(
         root,

@@ -8,20 +8,26 @@ plotly does not wrap them.
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from shopfloor.metrics.image import interpolated_quantile
-from shopfloor.report.tables import (
+from shopfloor.report.comparison import (
     MEAN_OVER_DATASETS,
-    METRICS,
     NOISE_METRICS,
-    category_table,
+    SIZE_METRICS,
+    drift_table,
     noise_levels,
     noise_percent,
     noise_table,
+    size_table,
+)
+from shopfloor.report.tables import (
+    METRICS,
+    category_table,
 )
 
 if TYPE_CHECKING:
@@ -165,15 +171,46 @@ def noise_figure(metrics: pd.DataFrame, metric: str) -> Figure:
     leaves (the same images for all levels, protocol 4.5); where that is not there, on each level's own test set.
 
     Args:
-        metrics: As for `shopfloor.report.tables.noise_table`; at least one noise level.
-        metric: One of `shopfloor.report.tables.NOISE_METRICS`.
+        metrics: As for `shopfloor.report.comparison.noise_table`; at least one noise level.
+        metric: One of `shopfloor.report.comparison.NOISE_METRICS`.
     """
+    suffix = "_same_test" if metrics["test_set"].str.startswith("common_").any() else ""
+    ticks = [Tick(f"{level}{suffix}", noise_percent(level)) for level in ("clean", *noise_levels(metrics))]
+    return _comparison_figure(metrics, noise_table, metric, ticks, "mislabelled training images, %")
+
+
+def size_figure(metrics: pd.DataFrame, metric: str) -> Figure:
+    """A metric against the input size, drawn as `noise_figure`; metrics of more than one size."""
+    ticks = [Tick(str(size), float(size)) for size in sorted(metrics["image_size"].unique())]
+    return _comparison_figure(metrics, size_table, metric, ticks, "image size, pixels")
+
+
+def drift_figure(metrics: pd.DataFrame, metric: str) -> Figure:
+    """A metric without and with synthetic drift, drawn as `noise_figure`; bands are drift seeds."""
+    ticks = [Tick("no_drift", 0, "no drift"), Tick("drift", 1, "drift")]
+    return _comparison_figure(metrics, drift_table, metric, ticks, "test images")
+
+
+class Tick(NamedTuple):
+    """A column of a comparison and where it stands on the axis."""
+
+    column: str
+    x: float
+    label: str = ""
+
+
+def _comparison_figure(
+    metrics: pd.DataFrame,
+    make_table: Callable[[pd.DataFrame], pd.DataFrame],
+    metric: str,
+    ticks: list[Tick],
+    x_title: str,
+) -> Figure:
+    """Lines over the columns of a comparison, one per detector, one panel per dataset."""
     from plotly.subplots import make_subplots
 
-    table = noise_table(_rows_of(metrics, {"metric": metric}))
-    levels = ["clean", *noise_levels(metrics)]
-    suffix = "_same_test" if metrics["test_set"].str.startswith("common_").any() else ""
-    columns = [f"{level}{suffix}" for level in levels]
+    table = make_table(_rows_of(metrics, {"metric": metric}))
+    columns, x = [tick.column for tick in ticks], [float(tick.x) for tick in ticks]
     table = table[table[columns].notna().any(axis="columns")]
     panels = list(table["dataset"].unique()) or [MEAN_OVER_DATASETS]
 
@@ -186,17 +223,16 @@ def noise_figure(metrics: pd.DataFrame, metric: str) -> Figure:
     )
     figure.update_layout(_layout(height=130 + 240 * len(panels)))
     figure.update_layout(legend_y=1 + 0.12 / len(panels))  # above the title of the first panel
-    figure.update_xaxes(_axis(""), tickvals=[noise_percent(level) for level in levels])
+    figure.update_xaxes(_axis(""), tickvals=x, ticktext=[tick.label or f"{tick.x:g}" for tick in ticks])
     figure.update_yaxes(_axis(f"{METRICS[metric]}, %"))
-    figure.update_xaxes(title_text="mislabelled training images, %", row=len(panels), col=1)
+    figure.update_xaxes(title_text=x_title, row=len(panels), col=1)
     styles = _styles(metrics)
-    several_sizes = table["image_size"].nunique() > 1
+    several_sizes = "image_size" in table and table["image_size"].nunique() > 1
     named = set()
     for line in table.to_dict("records"):
         style = styles[line["detector"]]
         name = _safe(f"{line['detector']}, {line['image_size']} px" if several_sizes else line["detector"])
         panel = {"row": panels.index(line["dataset"]) + 1, "col": 1}
-        x = [noise_percent(level) for level in levels]
         y = 100 * np.array([line[column] for column in columns], dtype=float)
         spread = 100 * np.array([line[f"{column}_sd"] for column in columns], dtype=float)
         for band_x, band_y in _bands(np.array(x), y, spread):
@@ -220,7 +256,7 @@ def noise_figure(metrics: pd.DataFrame, metric: str) -> Figure:
             name=name,
             legendgroup=name,
             showlegend=name not in named,
-            hovertemplate=f"{name}, %{{x}} % mislabelled: %{{y:.1f}} %<extra></extra>",
+            hovertemplate=f"{name}, {x_title} %{{x}}: %{{y:.1f}} %<extra></extra>",
             **panel,
         )
         named.add(name)
@@ -279,15 +315,26 @@ def overview_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> dict[str, Fi
             if metric in set(of_size["metric"]):
                 title = f"{METRICS[metric]} by category, {image_size} px, {condition} training data"
                 figures[title] = metric_by_category(metrics, metric, int(image_size), condition)
-    if noise_levels(metrics):
-        numbers = metrics[metrics["condition"].isin(noise_levels(metrics))].dropna(subset=["value"])
-        for metric in (name for name in NOISE_METRICS if name in set(numbers["metric"])):
-            figures[f"{METRICS[metric]} against mislabelled training images, same test images"] = noise_figure(
-                metrics, metric
-            )
+    figures |= _comparison_figures(metrics)
     if not measured.empty and (costs["status"] == "ok").any():
         figures["Image AUROC against training time"] = cost_figure(metrics, costs, "fit_seconds")
         figures["Image AUROC against prediction time"] = cost_figure(metrics, costs, "predict_ms_per_image")
+    return figures
+
+
+def _comparison_figures(metrics: pd.DataFrame) -> dict[str, Figure]:
+    """A figure for each metric of each comparison that the run has."""
+    of_noise = metrics["condition"].isin(noise_levels(metrics))
+    of_drift = metrics["test_set"].str.startswith("drift_")
+    of_sizes = metrics["image_size"].nunique() > 1
+    figures: dict[str, Figure] = {}
+    for title, chosen, names, draw in (
+        ("against mislabelled training images, same test images", metrics[of_noise], NOISE_METRICS, noise_figure),
+        ("against the input size", metrics[of_sizes & (metrics["test_set"] == "full")], SIZE_METRICS, size_figure),
+        ("without and with drift", metrics[of_drift], NOISE_METRICS, drift_figure),
+    ):
+        measured = set(chosen.dropna(subset=["value"])["metric"])
+        figures |= {f"{METRICS[name]} {title}": draw(metrics, name) for name in names if name in measured}
     return figures
 
 

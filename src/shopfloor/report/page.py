@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 import numpy as np
 import pandas as pd
 
-from shopfloor.report.figures import baseline_condition, noise_percent
+from shopfloor.report.comparison import (
+    domain_table,
+    drift_table,
+    noise_percent,
+    noise_table,
+    size_table,
+    stopping_table,
+)
+from shopfloor.report.figures import baseline_condition
 from shopfloor.report.tables import (
     METRICS,
     DisplayCell,
@@ -29,7 +37,6 @@ from shopfloor.report.tables import (
     display_cells,
     failures_table,
     mean_table,
-    noise_table,
     unavailable_table,
 )
 
@@ -98,6 +105,18 @@ class Run(TypedDict):
     environment: Mapping[str, Any] | str
 
 
+class DriftResults(NamedTuple):
+    """What there is to show of drifted test images.
+
+    Attributes:
+        counts: How often each transform was drawn, per category and drift seed, and how many defects left the picture.
+        galleries: Picture of the transforms, by category.
+    """
+
+    counts: pd.DataFrame
+    galleries: Mapping[str, Image.Image]
+
+
 class Column(NamedTuple):
     """Head of a column: its label, an explanation shown on hover, whether it holds numbers."""
 
@@ -162,6 +181,7 @@ def render_page(
     figures: Mapping[str, Figure],
     score_figures: Mapping[str, Figure],
     examples: Mapping[str, Image.Image],
+    drift: DriftResults | None = None,
 ) -> str:
     """The whole report as one HTML text.
 
@@ -177,6 +197,7 @@ def render_page(
         score_figures: Score histogram of each cell, by the cell's label.
         examples: Example pictures of each cell, by the cell's label. They are embedded as JPEG until together they
             exceed 8 MB; the others are named.
+        drift: What there is to show of drifted test images.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -200,7 +221,7 @@ def render_page(
         unavailable=_text_table("Not available", _named_metrics(unavailable_table(metrics))),
         dataset_tables=_dataset_tables(metrics),
         category_table=_value_table("Categories", category_table(metrics)),
-        noise_tables=_noise_tables(metrics),
+        comparisons=_comparisons(metrics, costs, drift),
         hints={METRICS[name]: hint for name, hint in _HINTS.items()},
         plots=_plots(figures),
         histograms=histograms[:_FEW],
@@ -255,19 +276,87 @@ def _dataset_tables(metrics: pd.DataFrame) -> list[Table]:
     return [_value_table(name, table[table["test_set"] != "common"]) for name, table in tables]
 
 
+@dataclass(frozen=True)
+class Section:
+    """A part of the page that compares an experiment's conditions."""
+
+    id: str
+    title: str
+    text: str
+    tables: list[Table]
+    pictures: list[Picture] = field(default_factory=list)
+
+
+def _comparisons(metrics: pd.DataFrame, costs: pd.DataFrame, drift: DriftResults | None) -> list[Section]:
+    """The comparisons that this run has something for."""
+    drift_tables = _comparison_tables(drift_table(metrics), {"no_drift": "no drift", "drift": "drift"})
+    if drift:
+        drift_tables.append(_text_table("Drawn transforms", drift.counts))
+    domains = domain_table(metrics)
+    stopping = stopping_table(metrics, costs)
+    sections = [
+        Section("noise", "Noisy labels", _NOISE_TEXT, _noise_tables(metrics)),
+        Section("sizes", "Input size", _SIZE_TEXT, _comparison_tables(size_table(metrics), {})),
+        Section("drift", "Drift", _DRIFT_TEXT, drift_tables, _pictures(drift.galleries).shown if drift else []),
+        Section("domains", "Natural drift", _DOMAIN_TEXT, _comparison_tables(domains, {})),
+        Section("stopping", "Stopping", _STOPPING_TEXT, [_stopping_table(stopping)] if len(stopping) else []),
+    ]
+    return [section for section in sections if section.tables]
+
+
+_NOISE_TEXT = (
+    "Percent, against the share of training images that are bad but labelled good. These images left the test set, so "
+    "each level has a test set of its own; the columns “same test” compare all levels on the test set that the largest "
+    "one leaves."
+)
+_SIZE_TEXT = (
+    "Percent, against the side of the square model input in pixels. Pixel metrics of different sizes are measured "
+    "against different masks: compare detectors with them rather than sizes."
+)
+_DRIFT_TEXT = (
+    "Percent, on the test images as they are and with one or two changes of camera position, lighting or image "
+    "quality. Training images never drift. The spread is that of the drift seeds; masks follow the geometry, and a bad "
+    "image whose defect left the picture stays bad."
+)
+_DOMAIN_TEXT = (
+    "Percent, per recording condition. A test set of several conditions is measured on each, and the mean is shown."
+)
+_STOPPING_TEXT = (
+    "Percent, and epochs: how many were trained, and after which one the tested state was reached. All rows have the "
+    "same training images; the held-out ones were cut from the training data and are in no test set."
+)
+
+
 def _noise_tables(metrics: pd.DataFrame) -> list[Table]:
     table = noise_table(metrics)
-    tables = []
-    for metric, part in table.groupby("metric", sort=False):
-        columns = [name for name in table.columns if f"{name}_sd" in table.columns]
-        columns = [name for name in columns if not name.endswith("_same_test") or _has_common_test_set(metrics)]
-        heads = [Column(_noise_label(name), is_number=True) for name in columns]
-        tables.append(_table(METRICS[str(metric)], part.drop(columns="metric"), columns, heads))
-    return tables
+    columns = [name for name in table.columns if f"{name}_sd" in table.columns]
+    if not metrics["test_set"].str.startswith("common_").any():
+        columns = [name for name in columns if not name.endswith("_same_test")]
+    return _comparison_tables(table, {name: _noise_label(name) for name in columns})
 
 
-def _has_common_test_set(metrics: pd.DataFrame) -> bool:
-    return bool(metrics["test_set"].str.startswith("common_").any())
+def _comparison_tables(table: pd.DataFrame, labels: Mapping[str, str]) -> list[Table]:
+    """One table per metric; columns with their labels, or all of them as they are called."""
+    labels = labels or {name: name for name in table.columns if f"{name}_sd" in table.columns}
+    heads = [Column(label, is_number=True) for label in labels.values()]
+    return [
+        _table(METRICS[str(metric)], part.drop(columns="metric"), list(labels), heads)
+        for metric, part in table.groupby("metric", sort=False)
+    ]
+
+
+def _stopping_table(table: pd.DataFrame) -> Table:
+    """Metrics of each rule as of any value table, with the epochs before what is missing."""
+    shown = [name for name in METRICS if name in table.columns]
+    page_table = _table("Rules of stopping", table, shown, [Column(METRICS[name], is_number=True) for name in shown])
+    place = [column.label for column in page_table.columns].index(METRICS[shown[-1]]) + 1
+    columns = list(page_table.columns)
+    columns[place:place] = [Column("Epochs trained", is_number=True), Column("Epoch tested", is_number=True)]
+    lines = [
+        [*line[:place], _field(row["stopped_epoch"]), _field(row["best_epoch"]), *line[place:]]
+        for line, row in zip(page_table.lines, table.to_dict("records"), strict=True)
+    ]
+    return Table(page_table.name, columns, lines, page_table.shared)
 
 
 def _noise_label(column: str) -> str:

@@ -18,7 +18,6 @@ one per metric     mean over seeds, a fraction; NaN where a part is missing or t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -38,14 +37,10 @@ METRICS = {
 }
 """The metrics of protocol 2.1 and the names that a reader sees."""
 
-NOISE_METRICS = ("image_auroc", "image_pg2", "image_pb2", "pixel_aupro")
-"""The metrics of the noisy-label tables (protocol 4.5)."""
-
 CELL = ["dataset", "category", "detector", "image_size", "condition", "seed"]
-MEAN_OVER_DATASETS = "mean over datasets"
 
 _SETTING = ["detector", "image_size", "condition", "test_set"]
-_NOISE_LEVEL = re.compile(r"noise_(\d+(?:\.\d+)?)")
+_DRAWN_TEST_SET = r"^(?P<kind>common|drift)_(?P<seed>\d+)$"
 
 
 def category_table(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +49,7 @@ def category_table(metrics: pd.DataFrame) -> pd.DataFrame:
     Args:
         metrics: One line per run, test set and metric: ``dataset, category, detector, image_size, condition, seed,
             test_set, metric, value, status, note``. The test sets ``common_<seed>`` become one test set ``common``
-            whose seeds are averaged.
+            whose seeds are averaged, and so do ``drift_<seed>``.
 
     Returns:
         The line's names and the shared columns of this module.
@@ -86,7 +81,7 @@ def mean_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """
     runs = _with_all_datasets(_with_all_categories(_runs(metrics)))
     able = runs[~_cannot_have(runs)]
-    table = _table(able, _SETTING, average_first=["dataset"], metrics=_present_metrics(metrics))
+    table = _table(able, _SETTING, average_first=["dataset"], metrics=present_metrics(metrics))
     place = list(table).index("seeds")
     group = ["condition", "test_set"]
     for name, part in (("datasets_pixel", able[_is_pixel(able)]), ("datasets", runs)):
@@ -94,55 +89,6 @@ def mean_table(metrics: pd.DataFrame) -> pd.DataFrame:
         column = table[group].merge(counts, on=group, how="left")[name].fillna(0).astype(int)
         table.insert(place, name, column)
     return table
-
-
-def noise_table(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Metrics against the share of mislabelled training images (protocol 4.5).
-
-    Args:
-        metrics: As for `category_table`.
-
-    Returns:
-        One line per dataset (and their mean, where there are several), detector, image size and metric of
-        `NOISE_METRICS`. Columns ``clean``, ``noise_4``, ... hold the value on the own test set of each level,
-        ``clean_same_test``, ``noise_4_same_test``, ... on the test set that the largest level leaves, the same images
-        for all levels. Each has an ``_sd`` column; ``status``, ``not_available`` and ``missing`` as in this module.
-        Empty when no run has a noise level.
-    """
-    levels = noise_levels(metrics)
-    noisy = metrics[metrics["condition"].isin(levels)]
-    chosen = metrics[
-        metrics["condition"].isin(["clean", *levels])
-        & metrics["dataset"].isin(noisy["dataset"])
-        & metrics["detector"].isin(noisy["detector"])
-        & metrics["metric"].isin(NOISE_METRICS)
-        & metrics["test_set"].str.match("full$|common_")
-    ]
-    columns = {("clean", "full"): "clean", **{(level, "full"): level for level in levels}}
-    columns |= {(condition, "common"): f"{name}_same_test" for (condition, _), name in columns.items()}
-    lines: list[dict[str, Any]] = []
-    if levels:
-        means = dataset_table(chosen)
-        if chosen["dataset"].nunique() > 1:
-            means = pd.concat([means, mean_table(chosen).assign(dataset=MEAN_OVER_DATASETS)], ignore_index=True)
-        for key, group in means.groupby(["dataset", "detector", "image_size"], sort=False):
-            by_column = {(line["condition"], line["test_set"]): line for _, line in group.iterrows()}
-            lines += [_noise_line(key, metric, columns, by_column) for metric in _present_metrics(chosen)]
-    names = [name for column in columns.values() for name in (column, f"{column}_sd")]
-    keys = ["dataset", "detector", "image_size", "metric"]
-    return pd.DataFrame(lines, columns=[*keys, *names, "status", "not_available", "missing"])
-
-
-def noise_levels(metrics: pd.DataFrame) -> list[str]:
-    """The conditions ``noise_<percent>`` of the table, in ascending order."""
-    found = {str(name) for name in metrics["condition"].unique() if _NOISE_LEVEL.fullmatch(str(name))}
-    return sorted(found, key=noise_percent)
-
-
-def noise_percent(condition: str) -> float:
-    """Share of mislabelled training images that a condition names, in percent; 0 for ``clean``."""
-    level = _NOISE_LEVEL.fullmatch(condition)
-    return float(level.group(1)) if level else 0.0
 
 
 def failures_table(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -280,12 +226,13 @@ def _runs(metrics: pd.DataFrame) -> pd.DataFrame:
     """The values with one column ``replicate`` (the seed, as text) and with every seed that a line needs."""
     runs = metrics[[*CELL, "test_set", "metric", "value", "status"]].reset_index(drop=True)
     seed, test_set = runs["seed"].astype(str), runs["test_set"].astype(str)
-    is_common = test_set.str.startswith("common_")
-    # A clean model of one seed is tested on the common test set of every seed.
-    same_seed = ~is_common | (test_set.str.removeprefix("common_") == seed)
+    drawn = test_set.str.extract(_DRAWN_TEST_SET)
+    is_drawn = drawn["seed"].notna()
+    # A model of one seed is tested on the drawn test set of every seed.
+    same_seed = ~is_drawn | (drawn["seed"] == seed)
     runs["replicate"] = seed.where(same_seed, seed + " on " + test_set)
     runs = runs.drop(columns="seed")
-    runs["test_set"] = test_set.where(~is_common, "common")
+    runs["test_set"] = test_set.where(~is_drawn, drawn["kind"])
     is_number = (runs["status"] == "ok") & np.isfinite(runs["value"].astype(float))
     runs["value"] = runs["value"].astype(float).where(is_number)
     runs["status"] = runs["status"].where(is_number | (runs["status"] != "ok"), "missing")
@@ -328,7 +275,8 @@ def _cannot_have(runs: pd.DataFrame) -> pd.Series:
     return ~some_value & some_not_available
 
 
-def _present_metrics(metrics: pd.DataFrame) -> list[str]:
+def present_metrics(metrics: pd.DataFrame) -> list[str]:
+    """The metrics that occur, in the order of `METRICS`."""
     present = list(metrics["metric"].unique())
     return [name for name in METRICS if name in present] + [name for name in present if name not in METRICS]
 
@@ -346,7 +294,7 @@ def _table(
     status = _line_status(runs, [*keys, "metric"])
     over_seeds = over_seeds.where(status == "ok")  # an incomplete mean is no number
     table = lines
-    for metric in metrics if metrics is not None else _present_metrics(runs):
+    for metric in metrics if metrics is not None else present_metrics(runs):
         of_metric = over_seeds[over_seeds.index.get_level_values("metric") == metric].droplevel("metric")
         table = table.merge(of_metric.set_axis([metric, f"{metric}_sd"], axis="columns"), on=keys, how="left")
     seeds = runs.groupby(keys)["replicate"].nunique().rename("seeds")
@@ -399,29 +347,3 @@ def _line_remarks(runs: pd.DataFrame, status: pd.Series, keys: list[str], column
 
 def _as_tuple(key: Any) -> tuple[Any, ...]:
     return key if isinstance(key, tuple) else (key,)
-
-
-def _noise_line(
-    key: tuple[Any, ...],
-    metric: str,
-    columns: dict[tuple[str, str], str],
-    by_column: dict[tuple[str, str], pd.Series],
-) -> dict[str, Any]:
-    dataset, detector, image_size = key
-    line: dict[str, Any] = {"dataset": dataset, "detector": detector, "image_size": image_size, "metric": metric}
-    not_available, kinds, missing = [], set(), []
-    for place, column in columns.items():
-        source = by_column.get(place)
-        if source is None:
-            line |= {column: np.nan, f"{column}_sd": np.nan}
-            kinds.add("missing")
-            missing.append(f"{column}: not in the grid")
-            continue
-        line |= {column: source[metric], f"{column}_sd": source[f"{metric}_sd"]}
-        if metric in source["not_available"].split():
-            not_available.append(column)
-        elif pd.isna(source[metric]):
-            kinds.add(source["status"])
-            missing.append(f"{column}: {source['missing']}")
-    line["status"] = next((kind for kind in ("incomplete", "failed", "missing") if kind in kinds), "ok")
-    return line | {"not_available": " ".join(not_available), "missing": "; ".join(missing)}

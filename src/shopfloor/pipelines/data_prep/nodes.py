@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from shopfloor.catalog.image_stack import LazyStack
 from shopfloor.catalog.index import FolderChangedError, check_same_files
+from shopfloor.pipelines.lazy_stack import lazy_stack
 from shopfloor.readers import DEFAULT_READER, find_root, list_category
 from shopfloor.readers.account import ACCOUNT_COLUMNS, COUNT_COLUMNS, check_line, codes_in
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.checks import check_category
 from shopfloor.readers.index_table import changed_files, split_paths
-from shopfloor.readers.measure import available_cores, facts_from_table, facts_table, measure
+from shopfloor.readers.measure import facts_from_table, facts_table, measure, thread_pool
 from shopfloor.readers.pixels import read_image, read_mask, resize_mask
 from shopfloor.runners.missing import MissingResult
 
@@ -153,7 +152,7 @@ def check_unchanged(
         FolderChangedError: Files were added, altered or removed.
         DatasetError: The folder is gone or cannot be read any more.
     """
-    root = _root(settings, folder)
+    root = dataset_root(settings, folder)
     if changed := changed_files(index, root):
         raise FolderChangedError(index, changed)
     images = [PurePosixPath(image) for image in index["image"]]
@@ -178,14 +177,14 @@ def prepare_images(
     Returns:
         Images (N, S, S, 3), uint8 RGB, in the order of the index; made while they are saved.
     """
-    root = _root(settings, folder)
+    root = dataset_root(settings, folder)
     paths = [root / image for image in index["image"]]
     _warn_of_enlarged(index, image_size)
 
     def prepare(row: int) -> np.ndarray:
         return read_image(paths[row], image_size)
 
-    return LazyStack(_on_all_cores(prepare, index, f"images {image_size} px"), len(index), (image_size, image_size, 3))
+    return lazy_stack(prepare, len(index), (image_size, image_size, 3), f"{_place(index)}: images {image_size} px")
 
 
 def _warn_of_enlarged(index: pd.DataFrame, image_size: int) -> None:
@@ -214,7 +213,7 @@ def prepare_masks(index: pd.DataFrame, settings: Settings, folder: Path | None =
     Returns:
         Masks (N, S, S), uint8, 0 or 1, in the order of the index; made while they are saved.
     """
-    root = _root(settings, folder)
+    root = dataset_root(settings, folder)
     columns = (index["masks"], index["height"], index["width"])
     masks = [([root / path for path in split_paths(names)], (h, w)) for names, h, w in zip(*columns, strict=True)]
 
@@ -222,7 +221,7 @@ def prepare_masks(index: pd.DataFrame, settings: Settings, folder: Path | None =
         files, shape = masks[row]
         return resize_mask(read_mask(files, shape), image_size) if files else np.zeros((image_size,) * 2, np.uint8)
 
-    return LazyStack(_on_all_cores(prepare, index, f"masks {image_size} px"), len(index), (image_size, image_size))
+    return lazy_stack(prepare, len(index), (image_size, image_size), f"{_place(index)}: masks {image_size} px")
 
 
 def report_resize(
@@ -241,11 +240,11 @@ def report_resize(
         ``vanished`` (bad test images whose mask became empty), ``regions`` and ``lost_regions`` (8-connected
         regions of the test masks, and those of which no pixel is left).
     """
-    root = _root(settings, folder)
+    root = dataset_root(settings, folder)
     is_bad = index["label"] == "bad"
     test_bad = index[(index["split"] == "test") & is_bad]
     with_masks = test_bad[test_bad["masks"] != ""]
-    with ThreadPoolExecutor(available_cores()) as pool:
+    with thread_pool() as pool:
         counts = list(pool.map(lambda row: _region_counts(root, row, image_size), with_masks.itertuples()))
     regions, left = np.array(counts, dtype=int).reshape(-1, 2).T
     line = {
@@ -287,25 +286,11 @@ def _list(settings: Settings, folder: Path | None, dataset: str, category: str) 
     )
 
 
-def _root(settings: Settings, folder: Path | None) -> Path:
+def dataset_root(settings: Settings, folder: Path | None) -> Path:
+    """Where a dataset lies: the folder that was generated, or the root of its entry."""
     return find_root(settings.get("reader", DEFAULT_READER), folder or settings.get("root"))
 
 
-def _on_all_cores(prepare: Callable[[int], np.ndarray], index: pd.DataFrame, what: str) -> Iterator[np.ndarray]:
-    """Apply ``prepare`` to every row on all cores, in order, a few rows ahead of who takes them, with progress.
-
-    Threads suffice: Pillow and NumPy let go of the interpreter while they decode and resize. Only a few results wait
-    at any time, so a category of any size is prepared in the memory of some images.
-    """
-    workers = available_cores()
+def _place(index: pd.DataFrame) -> str:
     first = index.iloc[0]
-    with ThreadPoolExecutor(workers) as pool, tqdm(
-        total=len(index), desc=f"{first['dataset']}/{first['category']}: {what}", unit="file", mininterval=1.0
-    ) as bar:  # fmt: skip
-        waiting = [pool.submit(prepare, row) for row in range(min(4 * workers, len(index)))]
-        for row in range(len(index)):
-            if (ahead := row + 4 * workers) < len(index):
-                waiting.append(pool.submit(prepare, ahead))
-            yield waiting[row].result()
-            waiting[row] = None  # type: ignore[call-overload]  # lets go of the pixels
-            bar.update()
+    return f"{first['dataset']}/{first['category']}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,6 +60,7 @@ def measure(
     gt_masks: ImagePart | None = None,
     *,
     coordinates: dict[str, Any],
+    apart: Mapping[str, Mapping[str, list[str]]] | None = None,
 ) -> pd.DataFrame:
     """Compute every metric from raw scores and raw maps (protocol 2).
 
@@ -67,24 +70,69 @@ def measure(
         maps: Raw anomaly maps (N, S, S) in the order of ``scores``; None for a detector that gives none.
         gt_masks: Masks (N, S, S) in the same order.
         coordinates: Columns that name the cell.
+        apart: Groups of test images that are measured each for itself, the mean being the value (protocol 3.1): by
+            group, a column of ``test`` and the values that belong to it. Of defect types only bad images are chosen;
+            every group has all good ones. None or empty measures all images together.
 
     Returns:
-        One line per metric: the coordinates, ``metric``, ``value`` (fraction), ``status`` (``ok`` or
-        ``not_available``), ``note`` (why it is not available).
+        One line per metric: the coordinates, ``group`` (empty for the value), ``metric``, ``value`` (fraction),
+        ``status`` (``ok`` or ``not_available``), ``note`` (why it is not available); and such a line for each group.
     """
+    lines_of = partial(_measured, scores, maps, gt_masks, coordinates)
+    if not apart:
+        return _table(coordinates, {"": lines_of(test)})
+    groups = {name: lines_of(_group(test, chosen)) for name, chosen in apart.items()}
+    return _table(coordinates, {"": _means(groups), **groups})
+
+
+def _group(test: pd.DataFrame, chosen: Mapping[str, list[str]]) -> pd.DataFrame:
+    """The images of one group."""
+    ((column, values),) = chosen.items()
+    belongs = test[column].isin(values)
+    if column == "defect_type":
+        belongs |= test["label"] == "good"
+    return test[belongs]
+
+
+def _measured(
+    scores: pd.DataFrame,
+    maps: np.ndarray | None,
+    gt_masks: ImagePart | None,
+    coordinates: dict[str, Any],
+    test: pd.DataFrame,
+) -> list[dict[str, Any]]:
+    """Every metric over some of the scored images."""
     chosen = scores["image"].isin(test["image"]).to_numpy()
     if chosen.sum() != len(test):
         raise ValueError(f"{len(test) - chosen.sum()} of {len(test)} test images have no score in cell {coordinates}.")
     lines = _lines(IMAGE_METRICS, lambda: _image_values(scores[chosen]))
     if maps is None or gt_masks is None:
-        lines += _not_available(PIXEL_METRICS, "this detector gives no anomaly maps")
-    elif not test["has_pixel_labels"].any():
-        lines += _not_available(PIXEL_METRICS, "this dataset has no pixel labels")
-    else:
-        chosen_maps = ImagePart(maps, pd.DataFrame({"row": np.flatnonzero(chosen)}))
-        chosen_masks = ImagePart(gt_masks.stack, gt_masks.table[chosen])
-        lines += _lines(PIXEL_METRICS, lambda: pixel_metrics(chosen_maps, chosen_masks))
-    return pd.DataFrame([{**coordinates, **line} for line in lines])
+        return lines + _not_available(PIXEL_METRICS, "this detector gives no anomaly maps")
+    if not test["has_pixel_labels"].any():
+        return lines + _not_available(PIXEL_METRICS, "this dataset has no pixel labels")
+    chosen_maps = ImagePart(maps, pd.DataFrame({"row": np.flatnonzero(chosen)}))
+    chosen_masks = ImagePart(gt_masks.stack, gt_masks.table[chosen])
+    return lines + _lines(PIXEL_METRICS, lambda: pixel_metrics(chosen_maps, chosen_masks))
+
+
+def _means(groups: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The mean of each metric over the groups; not available where it is not in one of them."""
+    lines = []
+    for parts in zip(*groups.values(), strict=True):
+        holes = [f"{name}: {part['note']}" for name, part in zip(groups, parts, strict=True) if part["status"] != "ok"]
+        line = {"metric": parts[0]["metric"], "value": float(np.mean([part["value"] for part in parts])), "note": ""}
+        if holes:
+            # The same reason in every group, such as no pixel labels, is said once.
+            notes = {part["note"] for part in parts}
+            line |= {"value": float("nan"), "note": notes.pop() if len(notes) == 1 else "; ".join(holes)}
+        lines.append({**line, "status": "not_available" if holes else "ok"})
+    return lines
+
+
+def _table(coordinates: dict[str, Any], groups: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
+    columns = ["group", "metric", "value", "status", "note"]
+    lines = [{**coordinates, "group": name, **line} for name, part in groups.items() for line in part]
+    return pd.DataFrame(lines)[[*coordinates, *columns]]
 
 
 def show_examples(

@@ -40,7 +40,7 @@ def _predict(cell: Cell) -> Node:
 
 def _measure(cell: Cell) -> Node:
     return Node(
-        func=bind(nodes.measure, coordinates=cell.coordinates),
+        func=bind(nodes.measure, coordinates=cell.coordinates, apart=cell.measured_apart),
         inputs={
             "scores": cell.scores,
             "test": cell.common_test if cell.common_draw else cell.test,

@@ -1,14 +1,26 @@
-"""Cut the training part and the test part of a condition out of a prepared category.
+"""Cut the parts of a condition out of a prepared category, and let test images drift.
 
 The splits themselves are pure functions of the index already: see :mod:`shopfloor.perturbations.splits`.
 """
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from PIL.Image import Image
 
-from shopfloor.catalog.image_stack import ImagePart
+from shopfloor.catalog.image_stack import ImagePart, LazyStack
+from shopfloor.perturbations import drift as drifts
+from shopfloor.pipelines.data_prep.nodes import dataset_root
+from shopfloor.pipelines.lazy_stack import lazy_stack
+from shopfloor.readers.index_table import split_paths
+from shopfloor.readers.pixels import read_image, read_mask, resize_image, resize_mask
+
+Settings = dict[str, Any]
 
 
 def cut_part(stack: np.ndarray, table: pd.DataFrame) -> ImagePart:
@@ -22,3 +34,145 @@ def cut_part(stack: np.ndarray, table: pd.DataFrame) -> ImagePart:
         That part; no pixel is copied.
     """
     return ImagePart(stack, table)
+
+
+def draw_drift(test: pd.DataFrame, drift: Settings, *, dataset: str, category: str, seed: int) -> pd.DataFrame:
+    """Draw transforms and parameters for every test image (protocol 4.3).
+
+    Args:
+        test: Table of the test images.
+        drift: Settings of the transforms.
+        dataset: Name of the dataset.
+        category: Name of the category.
+        seed: Seed of the draw.
+
+    Returns:
+        One line per image, see :func:`shopfloor.perturbations.drift.draw_drift`.
+    """
+    return drifts.draw_drift(test, drift, dataset, category, seed)
+
+
+def drift_images(
+    index: pd.DataFrame,
+    draw: pd.DataFrame,
+    drift: Settings,
+    settings: Settings,
+    folder: Path | None = None,
+    *,
+    image_size: int,
+) -> LazyStack:
+    """Let every test image drift as it was drawn, and resize it to the model input.
+
+    Args:
+        index: Index table of the category.
+        draw: The drawn transforms of the test images.
+        drift: Settings of the transforms.
+        settings: The dataset's entry.
+        folder: Root of a generated dataset.
+        image_size: Side of the result in pixels.
+
+    Returns:
+        Images (N, S, S, 3), uint8, in the order of the draw.
+    """
+    root = dataset_root(settings, folder)
+    at_source = drift["resolution"] == "source"  # protocol 5, no. 8
+    images, parameters = draw["image"].tolist(), [json.loads(text) for text in draw["parameters"]]
+
+    def prepare(row: int) -> np.ndarray:
+        image = read_image(root / images[row], None if at_source else image_size)
+        return resize_image(drifts.drift_image(image, parameters[row], drift), image_size)
+
+    title = f"{_place(index)}: drifted images {image_size} px"
+    return lazy_stack(prepare, len(images), (image_size, image_size, 3), title)
+
+
+def drift_masks(
+    index: pd.DataFrame,
+    draw: pd.DataFrame,
+    drift: Settings,
+    settings: Settings,
+    folder: Path | None = None,
+    *,
+    image_size: int,
+) -> LazyStack:
+    """Let every mask follow the geometry of its image; arguments as of :func:`drift_images`.
+
+    Returns:
+        Masks (N, S, S), uint8, 0 or 1, in the order of the draw.
+    """
+    root = dataset_root(settings, folder)
+    at_source = drift["resolution"] == "source"
+    parameters = [json.loads(text) for text in draw["parameters"]]
+    known = index.set_index("image").loc[draw["image"], ["masks", "height", "width"]]
+    masks = list(known.itertuples(index=False, name=None))
+
+    def prepare(row: int) -> np.ndarray:
+        paths, height, width = masks[row]
+        if not paths:
+            return np.zeros((image_size, image_size), np.uint8)
+        mask = read_mask([root / path for path in split_paths(paths)], (height, width))
+        mask = mask if at_source else resize_mask(mask, image_size)
+        return resize_mask(drifts.drift_mask(mask, parameters[row], drift), image_size)
+
+    return lazy_stack(prepare, len(masks), (image_size, image_size), f"{_place(index)}: drifted masks {image_size} px")
+
+
+def cut_drifted(stack: np.ndarray, test: pd.DataFrame) -> ImagePart:
+    """The drifted images (or masks) as a part of their own.
+
+    Args:
+        stack: Drifted images (N, S, S, 3) or masks (N, S, S), memory-mapped.
+        test: Table of the test images, in the same order.
+
+    Returns:
+        The part; its rows are those of the drifted stack.
+    """
+    return ImagePart(stack, test.assign(row=range(len(test))))
+
+
+def report_drift(draw: pd.DataFrame, test_masks: ImagePart, drifted_masks: ImagePart) -> pd.DataFrame:
+    """Count the transforms that were drawn, and the defects that left the picture.
+
+    Args:
+        draw: The drawn transforms.
+        test_masks: Masks (N, S, S) of the test images as they are.
+        drifted_masks: Masks of the drifted ones.
+
+    Returns:
+        One line per transform: ``transform``, ``images`` (how many it was drawn for), and of these ``emptied``: bad
+        images whose mask had defect pixels before and has none after. They stay bad images (protocol 4.3).
+    """
+    marked = np.array([mask.any() for mask in test_masks])
+    left = np.array([mask.any() for mask in drifted_masks])
+    emptied = draw.loc[marked & ~left, "transforms"].str.split(" + ", regex=False).explode().value_counts()
+    drawn = draw["transforms"].str.split(" + ", regex=False).explode().value_counts()
+    table = pd.DataFrame({"images": drawn, "emptied": emptied}).fillna(0).astype(int)
+    return table.rename_axis("transform").reset_index()
+
+
+def show_drift(
+    index: pd.DataFrame, draw: pd.DataFrame, drift: Settings, settings: Settings, folder: Path | None = None
+) -> Image:
+    """Gallery of the transforms: one bad test image as it is and after each of them alone (paper, Figure 5).
+
+    Args:
+        index: Index table of the category.
+        draw: The drawn transforms; where the shown image has its place and seed from.
+        drift: Settings of the transforms.
+        settings: The dataset's entry.
+        folder: Root of a generated dataset.
+
+    Returns:
+        The picture.
+    """
+    from shopfloor.report.drift_gallery import draw_gallery
+
+    labels = index.set_index("image")["label"]
+    bad = [image for image in draw["image"] if labels[image] == "bad"]
+    image = read_image(dataset_root(settings, folder) / bad[0])
+    return draw_gallery(image, drift, name=bad[0])
+
+
+def _place(index: pd.DataFrame) -> str:
+    first = index.iloc[0]
+    return f"{first['dataset']}/{first['category']}"

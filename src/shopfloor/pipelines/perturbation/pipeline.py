@@ -1,18 +1,19 @@
-"""Split each category as each condition asks, and cut the parts.
+"""Split each category as each condition asks, cut the parts, and let test images drift.
 
-Training and test part leave this stage as separate datasets. That is the gate: the training stage takes
-``train_images`` and nothing else of the data.
+Training, validation and test part leave this stage as separate datasets. That is the gate: the training stage takes
+``train_images`` and, where training data was held out, ``validation_images``, and nothing else of the data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.cell import Cell, Condition, each_once
-from shopfloor.perturbations.splits import clean_split, noisy_split
+from shopfloor.cell import Cell, Condition, Drift, each_once
+from shopfloor.perturbations.splits import clean_split, holdout_split, noisy_split, share_split, supervised_split
 from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.perturbation import nodes
 
@@ -20,7 +21,7 @@ STAGE = "perturbation"
 
 
 def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
-    """One split per category and condition (and seed where it is drawn); its parts per image size."""
+    """One split per category and condition (and seed where it is drawn), its parts per size, drifted test sets."""
     cells = list(cells)
     splits: dict[str, tuple[Cell, Condition, int | None]] = {
         cell.split_name(cell.condition, cell.seed): (cell, cell.condition, cell.seed) for cell in cells
@@ -28,50 +29,108 @@ def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
     for cell in cells:
         if cell.common_draw:  # the draw whose test set is shared need not be trained on in this grid
             splits[cell.split_name(cell.common_draw, cell.common_seed)] = (cell, cell.common_draw, cell.common_seed)
+    drifting = [cell for cell in cells if cell.drift]
     return Pipeline(
         [
             *(_split(*drawn) for drawn in splits.values()),
             *(node for cell in each_once(cells, "part_name") for node in _cut(cell)),
+            *(_draw_drift(cell) for cell in each_once(drifting, "drift_name")),
+            *(node for cell in each_once(drifting, "drifted_name") for node in _drift(cell)),
         ]
     )
 
 
 def _split(cell: Cell, condition: Condition, seed: int | None) -> Node:
     name = cell.split_name(condition, seed)
-    contents = ["train", "test"]
-    function: Callable[..., Any] = clean_split
-    if condition.is_drawn:
-        contents.append("draw")
-        function = bind(
-            noisy_split,
-            noise_percent=condition.noise_percent,
-            seed=seed,
-            minimum_bad=condition.minimum_bad,
-        )
+    function, contents = _split_function(condition, seed)
     return Node(
         func=function,
         inputs=cell.index,
         outputs=[f"{STAGE}.{name}.{content}" for content in contents],
         name=f"{name}.split",
         namespace=STAGE,
-        tags=[*cell.data_tags, condition.name],
+        tags=[*cell.data_tags, condition.split],
     )
+
+
+def _split_function(condition: Condition, seed: int | None) -> tuple[Callable[..., Any], list[str]]:
+    """What makes the split, and what comes out of it."""
+    drawn = ["train", "test", "draw"]
+    amount, minimum_bad = condition.amount, condition.minimum_bad
+    if condition.kind == "share":
+        return bind(share_split, percent=amount, seed=seed), drawn
+    if condition.kind == "noise":
+        return bind(noisy_split, noise_percent=amount, seed=seed, minimum_bad=minimum_bad), drawn
+    if condition.kind == "supervised":
+        return bind(supervised_split, bad_images=amount, seed=seed, minimum_bad=minimum_bad), drawn
+    if condition.kind == "holdout":
+        return bind(holdout_split, percent=amount, seed=seed), ["train", "validation", "test", "draw"]
+    return clean_split, ["train", "test"]
 
 
 def _cut(cell: Cell) -> list[Node]:
-    parts = (
-        (cell.images, cell.train, cell.train_images),
-        (cell.images, cell.test, cell.test_images),
-        (cell.masks, cell.test, cell.test_masks),
-    )
-    return [
-        Node(
-            func=nodes.cut_part,
-            inputs=[stack, table],
-            outputs=part,
-            name=f"{cell.part_name}.{part.rpartition('.')[2]}",
-            namespace=STAGE,
-            tags=[*cell.data_tags, cell.condition.name],
-        )
-        for stack, table, part in parts
+    full = replace(cell, drift=None)  # the part before any drift
+    parts = [
+        (full.images, full.train, full.train_images),
+        (full.images, full.test, full.test_images),
+        (full.masks, full.test, full.test_masks),
     ]
+    if full.condition.kind == "holdout":
+        parts.append((full.images, full.validation, full.validation_images))
+    return [_part(nodes.cut_part, cell, stack, table, part) for stack, table, part in parts]
+
+
+def _part(function: Callable[..., Any], cell: Cell, stack: str, table: str, part: str) -> Node:
+    _, _, name = part.partition(".")
+    return Node(
+        func=function,
+        inputs=[stack, table],
+        outputs=part,
+        name=name,
+        namespace=STAGE,
+        tags=[*cell.data_tags, cell.condition.split],
+    )
+
+
+def _draw_drift(cell: Cell) -> Node:
+    drift = _drift_of(cell)
+    return Node(
+        func=bind(nodes.draw_drift, dataset=cell.dataset, category=cell.category, seed=drift.seed),
+        inputs=[cell.test, drift.params],
+        outputs=cell.drift_draw,
+        name=f"{cell.drift_name}.draw",
+        namespace=STAGE,
+        tags=[*cell.data_tags, "drift"],
+    )
+
+
+def _drift(cell: Cell) -> list[Node]:
+    full = replace(cell, drift=None)
+    drift = _drift_of(cell)
+    folder = [cell.folder] if cell.is_generated else []
+    source = [cell.index, cell.drift_draw, drift.params, cell.dataset_params, *folder]
+
+    def node(function: Callable[..., Any], inputs: list[str], output: str) -> Node:
+        return Node(
+            func=function,
+            inputs=inputs,
+            outputs=output,
+            name=f"{cell.drifted_name}.{output.rpartition('.')[2]}",
+            namespace=STAGE,
+            tags=[*cell.data_tags, "drift"],
+        )
+
+    return [
+        node(bind(nodes.drift_images, image_size=cell.image_size), source, cell.drifted_images),
+        node(bind(nodes.drift_masks, image_size=cell.image_size), source, cell.drifted_masks),
+        node(nodes.show_drift, source, cell.drift_gallery),
+        node(nodes.report_drift, [cell.drift_draw, full.test_masks, cell.test_masks], cell.drift_report),
+        _part(nodes.cut_drifted, cell, cell.drifted_images, cell.test, cell.test_images),
+        _part(nodes.cut_drifted, cell, cell.drifted_masks, cell.test, cell.test_masks),
+    ]
+
+
+def _drift_of(cell: Cell) -> Drift:
+    if cell.drift is None:
+        raise ValueError(f"{cell} has no drift.")
+    return cell.drift

@@ -7,10 +7,10 @@ Every function takes one input per cell, in the order of the cells it is bound t
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from PIL.Image import Image
@@ -19,12 +19,19 @@ from plotly.graph_objects import Figure
 from shopfloor.metrics.names import IMAGE_METRICS, PIXEL_METRICS
 from shopfloor.runners.missing import MissingResult
 
+if TYPE_CHECKING:
+    from shopfloor.report.page import DriftResults
+
 Coordinates = dict[str, Any]
 Plan = dict[str, Any]
 
 _CELL = ["dataset", "category", "detector", "image_size", "condition", "seed"]
-_COSTS = ["fit_seconds", "predict_ms_per_image", "peak_memory_mb", "peak_gpu_memory_mb", "parameters", "epochs"]
-_COST_FACTS = ["device", "n_train", "n_test"]
+_SCORED = [*_CELL, "test_set"]
+_COSTS = [
+    "fit_seconds", "predict_ms_per_image", "peak_memory_mb", "peak_gpu_memory_mb", "parameters", "epochs",
+    "stopped_epoch", "best_epoch",
+]  # fmt: skip
+_COST_FACTS = ["device", "n_train", "n_train_bad", "n_validation", "n_test"]
 _LIBRARIES = ("shopfloor", "kedro", "torch", "torchvision", "anomalib", "lightning", "timm", "numpy")
 
 
@@ -40,8 +47,10 @@ def write_plan(*, plan: Plan) -> Plan:
     return plan
 
 
-def collect_metrics(plan: Plan, *metrics: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
-    """All metrics of the experiment as one tidy table.
+def collect_metrics(
+    plan: Plan, *metrics: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All metrics of the experiment as tidy tables.
 
     Args:
         plan: The experiment's plan.
@@ -49,14 +58,17 @@ def collect_metrics(plan: Plan, *metrics: pd.DataFrame | MissingResult, cells: S
         cells: Coordinates of each cell.
 
     Returns:
-        One line per cell and metric: coordinates, ``metric``, ``value`` (fraction, NaN for a hole), ``status`` (``ok``,
-        ``not_available``, ``failed``, ``missing``), ``note``.
+        ``metrics``: one line per cell and metric: coordinates, ``metric``, ``value`` (fraction, NaN for a hole),
+        ``status`` (``ok``, ``not_available``, ``failed``, ``missing``), ``note``. ``group_metrics``: such lines with a
+        column ``group``, for domains and types of anomalies that were measured apart.
     """
     tables = [
         _holes(cell, table) if isinstance(table, MissingResult) else table
         for cell, table in zip(cells, metrics, strict=True)
     ]
-    return pd.concat(tables, ignore_index=True)
+    together = pd.concat(tables, ignore_index=True)
+    is_value = together["group"] == ""
+    return together[is_value].drop(columns="group").reset_index(drop=True), together[~is_value].reset_index(drop=True)
 
 
 def collect_costs(plan: Plan, *records: dict[str, Any] | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
@@ -97,9 +109,9 @@ def collect_scores(plan: Plan, *scores: pd.DataFrame | MissingResult, cells: Seq
     Returns:
         Coordinates, ``image``, ``label``, ``defect_type``, ``pred_score``.
     """
-    columns = [*_CELL, "image", "label", "defect_type", "pred_score"]
+    columns = [*_SCORED, "image", "label", "defect_type", "pred_score"]
     tables = [
-        table.assign(**{key: cell[key] for key in _CELL})[columns]
+        table.assign(**{key: cell[key] for key in _SCORED})[columns]
         for cell, table in zip(cells, scores, strict=True)
         if not isinstance(table, MissingResult)
     ]
@@ -143,9 +155,43 @@ def make_tables(metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.D
 
 def make_noise_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """Every metric of protocol 4.5 per noise level, on the own and on the common test set."""
-    from shopfloor.report.tables import noise_table
+    from shopfloor.report.comparison import noise_table
 
     return noise_table(metrics)
+
+
+def make_size_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Every metric of protocol 4.2 per input size."""
+    from shopfloor.report.comparison import size_table
+
+    return size_table(metrics)
+
+
+def make_drift_tables(metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every metric of protocol 4.3 without and with synthetic drift, and of protocol 4.4 per test set of domains."""
+    from shopfloor.report.comparison import domain_table, drift_table
+
+    return drift_table(metrics), domain_table(metrics)
+
+
+def make_stopping_table(metrics: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
+    """Metrics and epochs of protocol 4.7 per rule of stopping."""
+    from shopfloor.report.comparison import stopping_table
+
+    return stopping_table(metrics, costs)
+
+
+def collect_drift_counts(
+    plan: Plan, *reports: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
+) -> pd.DataFrame:
+    """How often each transform was drawn, per category and drift seed; of what could not be made there is nothing."""
+    tables = [
+        report.assign(dataset=cell["dataset"], category=cell["category"], test_set=cell["test_set"])
+        for cell, report in zip(cells, reports, strict=True)
+        if not isinstance(report, MissingResult)
+    ]
+    columns = ["dataset", "category", "test_set", "transform", "images", "emptied"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
 
 def draw_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[Figure, Figure]:
@@ -172,6 +218,20 @@ def draw_noise_figure(metrics: pd.DataFrame) -> Figure:
     return noise_figure(metrics, "image_auroc")
 
 
+def draw_size_figure(metrics: pd.DataFrame) -> Figure:
+    """Image AUROC against the input size."""
+    from shopfloor.report.figures import size_figure
+
+    return size_figure(metrics, "image_auroc")
+
+
+def draw_drift_figure(metrics: pd.DataFrame) -> Figure:
+    """Image AUROC without and with drift."""
+    from shopfloor.report.figures import drift_figure
+
+    return drift_figure(metrics, "image_auroc")
+
+
 def render_report(
     plan: Plan,
     metrics: pd.DataFrame,
@@ -195,6 +255,52 @@ def render_report(
     Returns:
         HTML.
     """
+    return _render(plan, metrics, costs, scores, categories, _named(map(_label, cells), examples))
+
+
+def render_drift_report(
+    plan: Plan,
+    metrics: pd.DataFrame,
+    costs: pd.DataFrame,
+    scores: pd.DataFrame,
+    categories: pd.DataFrame,
+    drift_counts: pd.DataFrame,
+    *pictures: Image | MissingResult,
+    cells: Sequence[Coordinates],
+    galleries: Sequence[Coordinates],
+) -> str:
+    """As :func:`render_report`, with what there is to show of drifted test images.
+
+    Args:
+        plan: The experiment's plan.
+        metrics: All metrics.
+        costs: What it took.
+        scores: Raw scores of all cells.
+        categories: Counts and licences.
+        drift_counts: How often each transform was drawn.
+        pictures: Picture of each cell's worst misses and best catches, then the gallery of each category.
+        cells: Coordinates of each of these cells.
+        galleries: Coordinates of each gallery.
+
+    Returns:
+        HTML.
+    """
+    from shopfloor.report.page import DriftResults
+
+    examples = _named(map(_label, cells), pictures[: len(cells)])
+    shown = _named((f"{cell['dataset']} · {cell['category']}" for cell in galleries), pictures[len(cells) :])
+    return _render(plan, metrics, costs, scores, categories, examples, DriftResults(drift_counts, shown))
+
+
+def _render(
+    plan: Plan,
+    metrics: pd.DataFrame,
+    costs: pd.DataFrame,
+    scores: pd.DataFrame,
+    categories: pd.DataFrame,
+    examples: dict[str, Image],
+    drift: DriftResults | None = None,
+) -> str:
     from shopfloor.report.figures import overview_figures, score_histogram
     from shopfloor.report.page import Run, render_page
 
@@ -214,23 +320,24 @@ def render_report(
             "device": ", ".join(costs["device"].dropna().unique()) or "none used",
         },
     )
-    pictures = {
-        _label(cell): picture
-        for cell, picture in zip(cells, examples, strict=True)
-        if not isinstance(picture, MissingResult)
-    }
     histograms = {
-        _label(dict(zip(_CELL, key, strict=True))): score_histogram(table)
-        for key, table in scores.groupby(_CELL, sort=False)
+        _label(dict(zip(_SCORED, key, strict=True))): score_histogram(table)
+        for key, table in scores.groupby(_SCORED, sort=False)
     }
-    return render_page(run, categories, metrics, costs, overview_figures(metrics, costs), histograms, pictures)
+    figures = overview_figures(metrics, costs)
+    return render_page(run, categories, metrics, costs, figures, histograms, examples, drift)
+
+
+def _named(names: Iterable[str], pictures: Iterable[Image | MissingResult]) -> dict[str, Image]:
+    """The pictures that are there, by name."""
+    return {
+        name: picture for name, picture in zip(names, pictures, strict=True) if not isinstance(picture, MissingResult)
+    }
 
 
 def _holes(cell: Coordinates, hole: MissingResult) -> pd.DataFrame:
-    names = (*IMAGE_METRICS, *PIXEL_METRICS)
-    return pd.DataFrame(
-        [{**cell, "metric": n, "value": float("nan"), "status": hole.status, "note": hole.reason} for n in names]
-    )
+    line = {**cell, "group": "", "value": float("nan"), "status": hole.status, "note": hole.reason}
+    return pd.DataFrame([{**line, "metric": name} for name in (*IMAGE_METRICS, *PIXEL_METRICS)])
 
 
 def _facts(record: dict[str, Any] | MissingResult) -> dict[str, Any]:
@@ -238,5 +345,7 @@ def _facts(record: dict[str, Any] | MissingResult) -> dict[str, Any]:
 
 
 def _label(cell: Coordinates) -> str:
-    names = (cell["dataset"], cell["category"], cell["detector"], f"{cell['image_size']} px", cell["condition"])
-    return " · ".join((*names, f"seed {cell['seed']}"))
+    names = [cell["dataset"], cell["category"], cell["detector"], f"{cell['image_size']} px", cell["condition"]]
+    if cell["test_set"] != "full":
+        names.append(str(cell["test_set"]).replace("_", " "))
+    return " · ".join([*names, f"seed {cell['seed']}"])

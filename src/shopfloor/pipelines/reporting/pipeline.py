@@ -23,15 +23,20 @@ def create_pipeline(experiments: Iterable[Experiment]) -> Pipeline:
 
 def _nodes(experiment: Experiment) -> list[Node]:
     name = experiment.dataset_name
-    cells, fits = experiment.cells, each_once(experiment.cells, "predict_name")
-    sizes = each_once(cells, "images_name")
+    cells, predictions = experiment.cells, each_once(experiment.cells, "predict_name")
+    fits = each_once([cell for cell in cells if not cell.drift], "fit_name")
+    sizes, drifted = each_once(cells, "images_name"), each_once([cell for cell in cells if cell.drift], "drifted_name")
+    galleries = each_once(drifted, "images_name")  # one drift seed is enough to look at
     plan = f"reporting.{experiment.name}.{experiment.digest}.grid"
 
-    def collect(function: Callable[..., Any], results: list[str], of: list[Cell], output: str) -> Node:
+    def collect(
+        function: Callable[..., Any], results: list[str], of: list[dict[str, Any]], *outputs: str, **more: Any
+    ) -> Node:
+        names = [name(output) for output in outputs]
         return Node(
-            func=bind(function, cells=[cell.coordinates for cell in of]),
+            func=bind(function, cells=of, **more),
             inputs=[plan, *results],
-            outputs=name(output),
+            outputs=names if len(names) > 1 else names[0],
             name=f"{experiment.name}.{function.__name__}",
             namespace=STAGE,
             tags=TOLERANT,
@@ -48,8 +53,16 @@ def _nodes(experiment: Experiment) -> list[Node]:
         )
 
     records = [cell.fit_record for cell in fits] + [cell.predict_record for cell in fits]
+    scored = [cell.scored for cell in predictions]
+    reports, shown = [cell.drift_report for cell in drifted], _coordinates(drifted)
     tables = ["category_table", "dataset_table", "mean_table", "failures_table"]
     collected = [name(each) for each in ("metrics", "costs", "scores", "categories")]
+    drift_inputs = [
+        *collected,
+        name("drift_counts"),
+        *(cell.examples for cell in predictions),
+        *(cell.drift_gallery for cell in galleries),
+    ]
     return [
         Node(
             func=bind(nodes.write_plan, plan=_plan(experiment)),
@@ -58,22 +71,50 @@ def _nodes(experiment: Experiment) -> list[Node]:
             name=f"{experiment.name}.write_plan",
             namespace=STAGE,
         ),
-        collect(nodes.collect_metrics, [cell.metrics for cell in cells], list(cells), "metrics"),
-        collect(nodes.collect_costs, records, fits, "costs"),
-        collect(nodes.collect_scores, [cell.scores for cell in fits], fits, "scores"),
-        collect(nodes.collect_categories, [cell.resize_report for cell in sizes], sizes, "categories"),
+        collect(
+            nodes.collect_metrics,
+            [cell.metrics for cell in cells],
+            _coordinates(list(cells)),
+            *("metrics", "group_metrics"),
+        ),
+        collect(nodes.collect_costs, records, _coordinates(fits), "costs"),
+        collect(nodes.collect_scores, [cell.scores for cell in predictions], scored, "scores"),
+        collect(
+            nodes.collect_categories,
+            [cell.resize_report for cell in sizes],
+            _coordinates(sizes),
+            "categories",
+        ),
+        *([collect(nodes.collect_drift_counts, reports, shown, "drift_counts")] if drifted else []),
         sum_up(nodes.make_tables, ["metrics"], *tables),
         sum_up(nodes.draw_figures, ["metrics", "costs"], "image_auroc_figure", "latency_figure"),
-        *(
-            [
-                sum_up(nodes.make_noise_table, ["metrics"], "noise_table"),
-                sum_up(nodes.draw_noise_figure, ["metrics"], "noise_figure"),
-            ]
-            if any(cell.condition.is_drawn for cell in cells)
-            else []
-        ),
-        collect(nodes.render_report, [*collected, *(cell.examples for cell in fits)], fits, "report"),
+        *(sum_up(function, inputs, *outputs) for function, inputs, outputs in _COMPARISONS.get(experiment.name, ())),
+        collect(nodes.render_drift_report, drift_inputs, scored, "report", galleries=_coordinates(galleries))
+        if drifted
+        else collect(nodes.render_report, [*collected, *(cell.examples for cell in predictions)], scored, "report"),
     ]
+
+
+def _coordinates(cells: list[Cell]) -> list[dict[str, Any]]:
+    return [cell.coordinates for cell in cells]
+
+
+#: What an experiment has beyond the tables of all experiments: function, what it takes, what it makes.
+_COMPARISONS: dict[str, tuple[tuple[Callable[..., Any], list[str], list[str]], ...]] = {
+    "input_size": (
+        (nodes.make_size_table, ["metrics"], ["size_table"]),
+        (nodes.draw_size_figure, ["metrics"], ["size_figure"]),
+    ),
+    "data_drift": (
+        (nodes.make_drift_tables, ["metrics"], ["drift_table", "domain_table"]),
+        (nodes.draw_drift_figure, ["metrics"], ["drift_figure"]),
+    ),
+    "noisy_labels": (
+        (nodes.make_noise_table, ["metrics"], ["noise_table"]),
+        (nodes.draw_noise_figure, ["metrics"], ["noise_figure"]),
+    ),
+    "validation": ((nodes.make_stopping_table, ["metrics", "costs"], ["stopping_table"]),),
+}
 
 
 def _plan(experiment: Experiment) -> dict[str, Any]:
@@ -89,9 +130,14 @@ def _plan(experiment: Experiment) -> dict[str, Any]:
             "detectors": list(dict.fromkeys(cell.detector for cell in cells)),
             "image_sizes": sorted({cell.image_size for cell in cells}),
             "conditions": list(dict.fromkeys(cell.condition.name for cell in cells)),
+            "splits": list(dict.fromkeys(cell.condition.split for cell in cells)),
+            "test_sets": list(dict.fromkeys(cell.test_set for cell in cells)),
         },
         "settings": {
             cell.detector: {**cell.detector_settings, "backbone_settings": cell.backbone_settings} for cell in cells
         },
-        "cells": [{**cell.coordinates, "metrics": cell.metrics, "checkpoint": cell.checkpoint} for cell in cells],
+        "cells": [
+            {**cell.coordinates, "split": cell.condition.split, "metrics": cell.metrics, "checkpoint": cell.checkpoint}
+            for cell in cells
+        ],
     }

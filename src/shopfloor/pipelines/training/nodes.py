@@ -32,9 +32,11 @@ def fit_detector(
     detector: Settings,
     backbone: Settings | None = None,
     weights: dict[str, Any] | None = None,
+    validation_images: ImagePart | None = None,
     *,
     image_size: int,
     seed: int,
+    stopping: Settings | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Fit one detector on the training part of one category.
 
@@ -43,12 +45,16 @@ def fit_detector(
         detector: The detector's entry.
         backbone: Entry of its backbone.
         weights: Weights of its backbone.
+        validation_images: Images held out of the training data, good and bad, to watch the training by.
         image_size: Side of the model input in pixels.
         seed: Seed of everything that is random in the training.
+        stopping: Rule of early stopping; None trains to the full length.
 
     Returns:
         The checkpoint and the record of the fit (seconds, memory, parameters, losses, versions).
     """
     from shopfloor.detectors.fit import fit
 
-    return fit(train_images, detector, backbone, weights, image_size, seed)
+    return fit(
+        train_images, detector, backbone, weights, image_size, seed, validation=validation_images, stopping=stopping
+    )

@@ -31,10 +31,15 @@ def _weights(cell: Cell) -> Node:
 
 
 def _fit(cell: Cell) -> Node:
-    backbone = [cell.backbone_params, cell.weights] if cell.backbone else []
+    inputs = {"train_images": cell.train_images, "detector": cell.detector_params}
+    if cell.backbone:
+        inputs |= {"backbone": cell.backbone_params, "weights": cell.weights}
+    stopping = dict(cell.condition.stopping) or None
+    if cell.condition.kind == "holdout":
+        inputs |= {"validation_images": cell.validation_images}
     return Node(
-        func=bind(nodes.fit_detector, image_size=cell.image_size, seed=cell.seed),
-        inputs=[cell.train_images, cell.detector_params, *backbone],
+        func=bind(nodes.fit_detector, image_size=cell.image_size, seed=cell.seed, stopping=stopping),
+        inputs=inputs,
         outputs=[cell.checkpoint, cell.fit_record],
         name=cell.fit_name,
         namespace=STAGE,

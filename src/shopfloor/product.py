@@ -1,0 +1,144 @@
+"""The coordinates that every experiment has: dataset, category, detector, image size and seed, from its lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from shopfloor.cell import Parameters
+from shopfloor.parameter_checks import GridError, check_keys, entry_of, joined, list_of, whole_number
+
+LEARNING_TYPES = ("one_class", "unsupervised", "supervised")
+_DETECTOR_KEYS = {
+    "class_path", "init_args", "backbone", "learning_type", "gives_maps", "batch_size", "trainer", "size_multiple",
+    "num_workers", "version",
+}  # fmt: skip
+_DATASET_KEYS = {
+    "reader", "root", "categories", "options", "generator", "title", "licence", "source", "project_page",
+    "measured_apart",
+}  # fmt: skip
+_BACKBONE_KEYS = {"weights", "mean", "std"}
+_GENERATOR_KEYS = {"seed", "size", "counts"}
+_COUNT_KEYS = {"train_good", "train_bad", "test_good", "test_bad"}
+
+
+def product(
+    parameters: Parameters, name: str, settings: Parameters, datasets: str = "datasets"
+) -> Iterable[dict[str, Any]]:
+    """The coordinates that every experiment has: dataset, category, detector, image size, seed."""
+    detectors = [_detector(parameters, name, entry) for entry in _chosen(parameters, name, settings, "detectors")]
+    sizes = [whole_number(name, "image_sizes", size) for size in list_of(name, "image_sizes", settings)]
+    seeds = [whole_number(name, "seeds", seed, smallest=0) for seed in list_of(name, "seeds", settings)]
+    for data in _categories(parameters, name, settings, datasets):
+        for detector in detectors:
+            for size in sizes:
+                _check_size(name, detector, size)
+                for seed in seeds:
+                    yield {**data, **detector, "image_size": size, "seed": seed}
+
+
+def _detector(parameters: Parameters, experiment: str, name: str) -> dict[str, Any]:
+    entry = entry_of(parameters, "detectors", name, f"{experiment}.detectors")
+    where = f"detectors.{name}"
+    check_keys(where, entry, _DETECTOR_KEYS)
+    for key in ("init_args", "trainer"):
+        if not isinstance(entry.get(key) or {}, Mapping):
+            raise GridError(f"{where}.{key}: expected keys and values, found {entry[key]!r}.")
+    if "class_path" not in entry:
+        raise GridError(f"{where}: class_path is missing. Name the detector's class, e.g. anomalib.models.Padim.")
+    if entry.get("learning_type") not in LEARNING_TYPES:
+        raise GridError(f"{where}.learning_type: {entry.get('learning_type')!r} is none of {joined(LEARNING_TYPES)}.")
+    trainer = entry.get("trainer") or {}
+    if trainer.get("max_epochs") is None and trainer.get("max_steps") is None:
+        raise GridError(f"{where}.trainer: say max_epochs or max_steps; Lightning would train for 1,000 epochs.")
+    whole_number(where, "batch_size", entry.get("batch_size"))
+    backbone = entry.get("backbone")
+    backbone_settings = entry_of(parameters, "backbones", backbone, f"{where}.backbone") if backbone else None
+    check_keys(f"backbones.{backbone}", backbone_settings or {}, _BACKBONE_KEYS)
+    return {"detector": name, "detector_settings": entry, "backbone_settings": backbone_settings}
+
+
+def _check_size(experiment: str, detector: dict[str, Any], size: int) -> None:
+    multiple = detector["detector_settings"].get("size_multiple", 1)
+    if size % multiple:
+        raise GridError(
+            f"{experiment}.image_sizes: {size} does not fit detector {detector['detector']}, "
+            f"which needs a multiple of {multiple} (detectors.{detector['detector']}.size_multiple)."
+        )
+
+
+def _categories(
+    parameters: Parameters, experiment: str, settings: Parameters, key: str = "datasets"
+) -> list[dict[str, Any]]:
+    """Datasets and categories of an experiment: its own list and, unless that is one of domains, the user's data."""
+    listed = [str(name) for name in list_of(experiment, key, settings)]
+    wanted = narrowed(parameters, "datasets", listed) + (_own_data(parameters) if key == "datasets" else [])
+    return categories_of(parameters, experiment, wanted)
+
+
+def categories_of(parameters: Parameters, experiment: str, wanted: Iterable[str]) -> list[dict[str, Any]]:
+    """What a category or cell needs to know of each category of some datasets."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for name in wanted:
+        dataset, _, category = name.partition("/")
+        block = "own_data" if dataset in (parameters.get("own_data") or {}) else "datasets"
+        entry = entry_of(parameters, block, dataset, f"{experiment}.datasets")
+        _check_dataset(f"{block}.{dataset}", entry)
+        names = _category_names(block, dataset, entry)
+        if category and category not in names:
+            raise GridError(
+                f"{experiment}.datasets: {dataset} has no category {category!r}. Categories: {joined(names)}."
+            )
+        for each in [category] if category else names:
+            found[dataset, each] = {
+                "dataset": dataset,
+                "category": each,
+                "dataset_params": f"params:{block}.{dataset}",
+                "dataset_settings": entry,
+            }
+    return list(found.values())
+
+
+def _check_dataset(where: str, entry: Parameters) -> None:
+    check_keys(where, entry, _DATASET_KEYS)
+    if not isinstance(entry.get("root") or "", str):
+        raise GridError(f"{where}.root: expected the path of a folder, found {entry['root']!r}.")
+    if "generator" in entry:
+        check_keys(f"{where}.generator", entry["generator"] or {}, _GENERATOR_KEYS)
+        check_keys(f"{where}.generator.counts", entry["generator"].get("counts") or {}, _COUNT_KEYS)
+
+
+def _category_names(block: str, dataset: str, entry: Parameters) -> list[str]:
+    """Categories of a dataset: those that its entry lists, else the ones found in its folder."""
+    if entry.get("categories"):
+        return [str(category) for category in entry["categories"]]
+    from shopfloor.readers import DEFAULT_READER, list_categories
+
+    reader, options = entry.get("reader", DEFAULT_READER), entry.get("options") or {}
+    page = entry.get("project_page", "")
+    return list(list_categories(reader, entry.get("root"), options, dataset=dataset, project_page=page))
+
+
+def _own_data(parameters: Parameters) -> list[str]:
+    """The user's own data joins every experiment, unless ``only.datasets`` leaves it out."""
+    own = parameters.get("own_data") or {}
+    if both := set(own) & set(parameters.get("datasets") or {}):
+        raise GridError(f"own_data: {joined(both)} is the name of a dataset of the project. Choose another name.")
+    return narrowed(parameters, "datasets", [str(name) for name in own])
+
+
+def _chosen(parameters: Parameters, experiment: str, settings: Parameters, what: str) -> list[str]:
+    """The names an experiment lists, narrowed by ``only.<what>``."""
+    return narrowed(parameters, what, [str(name) for name in list_of(experiment, what, settings)])
+
+
+def narrowed(parameters: Parameters, what: str, names: list[str]) -> list[str]:
+    only = (parameters.get("only") or {}).get(what) or []
+    only = [str(name) for name in (only if isinstance(only, list) else [only])]
+    known = {*(parameters.get(what) or {}), *((parameters.get("own_data") or {}) if what == "datasets" else {})}
+    if unknown := [name for name in only if name.partition("/")[0] not in known]:
+        raise GridError(f"only.{what}: {joined(unknown)} is unknown. Known: {joined(known)}.")
+    if not only:
+        return names
+    kept = [name for name in names if name in only or name.partition("/")[0] in only]
+    return kept + [name for name in only if "/" in name and name.partition("/")[0] in names]

@@ -1,0 +1,157 @@
+"""The paper's grid is that of the protocol (section 4), and each experiment asks for what it needs."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shopfloor.cell import Cell, each_once
+from shopfloor.config import ProjectConfigLoader
+from shopfloor.grid import GridError, expand_experiments
+from shopfloor.settings import CONFIG_LOADER_ARGS
+
+PROJECT = Path(__file__).resolve().parents[1]
+ONE_CLASS = {"patchcore", "reverse_distillation", "mmr", "csflow", "msflow", "simplenet", "draem", "glass"}
+SEEDS = {3341, 1954, 1087}
+
+
+def parameters(env: str) -> dict[str, Any]:
+    return ProjectConfigLoader(str(PROJECT / "conf"), env=env, **CONFIG_LOADER_ARGS)["parameters"]
+
+
+@pytest.fixture(scope="module")
+def paper() -> dict[str, tuple[Cell, ...]]:
+    return {name: experiment.cells for name, experiment in expand_experiments(parameters("paper")).items()}
+
+
+def trainings(cells: tuple[Cell, ...]) -> set[str]:
+    return {cell.fit_name for cell in each_once(cells, "fit_name")}
+
+
+def test_the_number_of_trainings_is_that_of_the_protocol(paper: dict[str, tuple[Cell, ...]]) -> None:
+    e1 = trainings(paper["model_evaluation"])
+    assert len(e1) == 8 * 49 == 392
+    assert len(trainings(paper["input_size"]) - e1) == 8 * 12 * 2 == 192
+    assert len(trainings(paper["input_size"]) & e1) == 8 * 12, "256 pixels are those of the model evaluation"
+    drift = trainings(paper["data_drift"]) - e1
+    assert len(drift) == 8, "synthetic drift trains nothing, AeBAD-S once per detector"
+    noisy = trainings(paper["noisy_labels"])
+    assert len(noisy - e1) == 1080 + 15
+    assert len(noisy & e1) == 7 * 15, "the clean column is the model evaluation's"
+    assert len(trainings(paper["supervised"])) == 2 * 15 * 3 == 90
+    assert len(trainings(paper["validation"])) == 3 * 3 * 2 == 18
+    every = set().union(*(trainings(cells) for cells in paper.values()))
+    assert len(every) == 392 + 192 + 8 + 1095 + 90 + 18
+
+
+def test_the_paper_lists_are_those_of_the_protocol(paper: dict[str, tuple[Cell, ...]]) -> None:
+    def values(experiment: str, name: str) -> set[Any]:
+        return {getattr(cell, name) for cell in paper[experiment]}
+
+    assert values("model_evaluation", "detector") == values("input_size", "detector") == ONE_CLASS
+    assert values("data_drift", "detector") == ONE_CLASS
+    assert values("noisy_labels", "detector") == ONE_CLASS - {"glass"} | {"inreach"}
+    assert values("supervised", "detector") == {"dra", "devnet"}
+    assert values("validation", "detector") == {"csflow", "reverse_distillation", "simplenet"}
+    categories = Counter(dataset for dataset, _ in {(c.dataset, c.category) for c in paper["model_evaluation"]})
+    assert categories == {
+        "btad": 3, "sensum_sodf": 2, "real_iad": 8, "viaduct": 12, "mpdd": 6, "visa": 12, "mvtec_loco": 5, "vad": 1
+    }  # fmt: skip
+    assert values("input_size", "dataset") == {"real_iad", "btad", "vad"}
+    assert values("data_drift", "dataset") == {"real_iad", "btad", "vad", "aebad_s"}
+    assert values("noisy_labels", "dataset") == values("supervised", "dataset") == {"vad", "sensum_sodf", "viaduct"}
+    assert values("validation", "dataset") == {"vad"}
+    assert values("input_size", "image_size") == {128, 256, 512}
+    for experiment in set(paper) - {"input_size"}:
+        assert values(experiment, "image_size") == {256}
+    for experiment in ("model_evaluation", "input_size", "data_drift"):
+        assert values(experiment, "seed") == {3341}
+    for experiment in ("noisy_labels", "supervised", "validation"):
+        assert values(experiment, "seed") == SEEDS
+
+
+def test_the_training_lengths_are_those_of_the_paper() -> None:
+    detectors = parameters("paper")["detectors"]
+    epochs = {name: entry["trainer"]["max_epochs"] for name, entry in detectors.items()}
+    assert {name: epochs[name] for name in (*ONE_CLASS, "inreach", "dra", "devnet")} == {
+        "patchcore": 1, "reverse_distillation": 200, "csflow": 240, "mmr": 200, "msflow": 100, "simplenet": 160,
+        "draem": 700, "glass": 640, "inreach": 1, "dra": 30, "devnet": 50,
+    }  # fmt: skip
+
+
+def test_drift_has_three_seeds_and_no_training_of_its_own(paper: dict[str, tuple[Cell, ...]]) -> None:
+    cells = [cell for cell in paper["data_drift"] if cell.dataset != "aebad_s"]
+    assert {cell.drift.seed for cell in cells if cell.drift} == SEEDS
+    by_fit = Counter(cell.fit_name for cell in cells)
+    assert set(by_fit.values()) == {4}, "as it is and three drifts"
+
+
+def test_natural_drift_is_measured_on_same_and_on_the_mean_of_three(paper: dict[str, tuple[Cell, ...]]) -> None:
+    cells = [cell for cell in paper["data_drift"] if cell.dataset == "aebad_s"]
+    assert {(cell.test_set, tuple(cell.measured_apart)) for cell in cells} == {
+        ("same", ("same",)),
+        ("shifted", ("background", "illumination", "view")),
+    }
+
+
+def test_loco_is_measured_as_two_groups(paper: dict[str, tuple[Cell, ...]]) -> None:
+    groups = {tuple(cell.measured_apart) for cell in paper["model_evaluation"] if cell.dataset == "mvtec_loco"}
+    assert groups == {("logical_anomalies", "structural_anomalies")}
+    assert not any(cell.measured_apart for cell in paper["model_evaluation"] if cell.dataset != "mvtec_loco")
+
+
+def test_patchcore_at_512_trains_on_a_quarter_of_the_large_categories(paper: dict[str, tuple[Cell, ...]]) -> None:
+    shares = {
+        (c.dataset, c.category, c.detector, c.image_size) for c in paper["input_size"] if c.condition.kind == "share"
+    }
+    assert shares == {("vad", "vad", "patchcore", 512), ("btad", "03", "patchcore", 512)}
+    assert {cell.condition.name for cell in paper["input_size"]} == {"clean"}, "one mean over all datasets"
+    settings = parameters("paper")
+    settings["input_size"]["training_share"] = []
+    cells = expand_experiments(settings)["input_size"].cells
+    assert {cell.condition.split for cell in cells} == {"clean"}, "it can be switched off"
+
+
+def test_supervised_takes_20_50_or_all_bad_images(paper: dict[str, tuple[Cell, ...]]) -> None:
+    amounts = {(cell.dataset, cell.condition.amount) for cell in paper["supervised"]}
+    assert amounts == {("viaduct", 20), ("sensum_sodf", 50), ("vad", "train")}
+
+
+def test_the_rules_of_stopping_share_their_split_and_not_their_training(paper: dict[str, tuple[Cell, ...]]) -> None:
+    cells = [cell for cell in paper["validation"] if cell.detector == "csflow" and cell.seed == 3341]
+    assert {cell.condition.name for cell in cells} == {"full_length", "early_stop"}
+    assert len({cell.train for cell in cells}) == 1 and len({cell.checkpoint for cell in cells}) == 2
+    base = expand_experiments(parameters("base"))["validation"].cells
+    assert {cell.condition.name for cell in base} == {"full_length", "early_stop", "early_stop_good"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "text"),
+    [
+        ("validation.detectors", ["patchcore"], "validation.detectors: patchcore has no epochs to stop between"),
+        ("supervised.detectors", ["padim"], "supervised.detectors: padim does not learn from labelled bad images"),
+        ("supervised.bad_images", 0, "supervised.bad_images: expected a whole number of at least 1"),
+        ("supervised.bad_images_of", {"elvp": 3}, "supervised.bad_images_of: elvp is unknown"),
+        ("validation.holdout_percent", 100, "validation.holdout_percent: 100 is not a percentage"),
+        ("validation.stopping.early_stop", {"patienc": 3}, "validation.stopping.early_stop: unknown key patienc"),
+        ("input_size.training_share", [{"detector": "padim"}], "input_size.training_share: each entry needs the keys"),
+        ("data_drift.drift.transforms.lighting", {"fog": {}}, "fog"),
+        ("data_drift.drift_seeds", [-1], "data_drift.drift_seeds: expected a whole number of at least 0"),
+        ("data_drift.natural", ["nowhere"], "data_drift.datasets: 'nowhere' is unknown"),
+    ],
+)
+def test_an_impossible_experiment_is_refused_with_its_entry(path: str, value: Any, text: str) -> None:
+    changed = copy.deepcopy(parameters("base"))
+    *parents, last = path.split(".")
+    block = changed
+    for parent in parents:
+        block = block[parent]
+    block[last] = value
+    with pytest.raises(Exception) as error:
+        expand_experiments(changed)
+    assert text in getattr(error.value, "message", "")
+    assert isinstance(error.value, GridError) or path.startswith("data_drift.drift.transforms")
