@@ -318,9 +318,11 @@ def _move_image(image: NDArray[np.uint8], name: str, drawn: Settings, fill: int)
     import numpy as np
     from torchvision.transforms import InterpolationMode
 
-    channels = [image[..., channel].astype(np.float32) for channel in range(image.shape[2])]
-    moved = [_move(channel, name, drawn, InterpolationMode.BILINEAR, fill) for channel in channels]
-    return np.rint(np.stack(moved, axis=2)).astype(np.uint8)
+    def moved(channel: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        values = _move(channel.astype(np.float32), name, drawn, InterpolationMode.BILINEAR, fill)
+        return np.rint(values).astype(np.uint8)
+
+    return np.stack([moved(image[..., channel]) for channel in range(image.shape[2])], axis=2)
 
 
 def _move(plane: NDArray[Any], name: str, drawn: Settings, interpolation: InterpolationMode, fill: int) -> NDArray[Any]:

@@ -51,7 +51,9 @@ def _tiles(image: np.ndarray, drift: Mapping[str, Any], name: str) -> Iterator[t
     """Each transform alone, in the order in which they are applied."""
     table = pd.DataFrame({"image": [name]})
     for category in drift["order"]:
-        for transform, settings in drift["transforms"].get(category, {}).items():
+        for transform, settings in (drift["transforms"].get(category) or {}).items():
+            if settings is None:  # switched off by an environment
+                continue
             alone = {**drift, "transforms": {category: {transform: settings}}, "categories_per_image": [1]}
             parameters = json.loads(draw_drift(table, alone, "gallery", category, seed=0)["parameters"].iloc[0])
             yield transform.replace("_", " "), drift_image(image, parameters, alone)
