@@ -1,4 +1,4 @@
-"""Early stopping: by raw scores or by the loss on good images, the right epoch, and a training that nobody disturbs."""
+"""Early stopping: by raw scores or by the loss on good images, at the right epoch, and nobody disturbs the training."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from shopfloor.detectors.predict import predict
 from shopfloor.metrics import image_auroc
 
 S = 64
-N_TRAIN, N_GOOD, N_BAD = 12, 10, 4
+N_TRAIN, N_GOOD, N_BAD = 8, 10, 4
 RANDOM = {"weights": "random"}
-BACKBONE = "resnet10t"
+AUROC = {"monitor": "image_auroc", "patience": 2}
+LOSS = {"monitor": "good_loss", "patience": 2}
 NAN = math.nan
 
 
@@ -52,15 +53,14 @@ def stack():
 
 @pytest.fixture(scope="module")
 def train(stack):
-    return part_of(stack, list(range(N_TRAIN)))
+    return part_of(stack, range(N_TRAIN))
 
 
 @pytest.fixture(scope="module")
 def validation(stack):
-    """Bad images between good ones."""
-    rows = list(range(N_TRAIN, len(stack)))
-    bad = rows[-N_BAD:]
-    return part_of(stack, bad[:2] + rows[:-N_BAD] + bad[2:], bad)
+    """Good images between bad ones."""
+    *good, a, b, c, d = range(N_TRAIN, len(stack))
+    return part_of(stack, [a, b, *good, c, d], bad=(a, b, c, d))
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,27 @@ def working_directory(tmp_path, monkeypatch):
     return tmp_path
 
 
-def stub(name, epochs, batch_size=4, trainer=None, **init_args):
+def same_bits(one, other):
+    ours, theirs = one["state_dict"], other["state_dict"]
+    return ours.keys() == theirs.keys() and all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items())
+
+
+class Stub(AnomalibModule):
+    """What the small detectors of this file have in common: images in [0, 1] as they are, plain gradient descent."""
+
+    learning_type = LearningType.ONE_CLASS
+    trainer_arguments: dict[str, Any] = {}
+    lr = 0.25
+
+    @staticmethod
+    def configure_pre_processor(image_size=None):
+        return PreProcessor(Resize(image_size))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+def stub(name, epochs, batch_size=3, trainer=None, **init_args):
     return {
         "class_path": f"{__name__}.{name}",
         "init_args": init_args,
@@ -79,32 +99,17 @@ def stub(name, epochs, batch_size=4, trainer=None, **init_args):
     }
 
 
-def same_bits(one, other):
-    ours, theirs = one["state_dict"], other["state_dict"]
-    return ours.keys() == theirs.keys() and all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items())
+def fit_stub(detector, train, validation=None, stopping=None):
+    return fit(train, detector, None, None, S, 5, validation=validation, stopping=stopping)
 
 
-# A detector of which AUROC is known after every epoch
+# ---------------------------------------------------------------------- a detector of which every AUROC is known
 
 
-class _Stub(AnomalibModule):
-    """What all detectors of this file have in common: images in [0, 1] as they are, plain gradient descent."""
+class Scripted(Stub):
+    """The score is the brightness, but that of the white image is above as many others as the script says.
 
-    learning_type = LearningType.ONE_CLASS
-    trainer_arguments: dict[str, Any] = {}
-
-    @staticmethod
-    def configure_pre_processor(image_size=None):
-        return PreProcessor(Resize(image_size))
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.25)
-
-
-class Scripted(_Stub):
-    """Its score is the brightness of an image, but that of the white one is far over a given share of the others.
-
-    The epoch is counted where memory banks are filled, in the detector's own hook at the end of an epoch.
+    Epochs are counted where memory banks are filled: in the detector's own hook at the end of an epoch.
     """
 
     def __init__(self, aurocs: list[float]) -> None:
@@ -128,23 +133,20 @@ class _ScriptedScores(nn.Module):
     def forward(self, images):
         assert not self.training
         brightness = 255 * images.mean((1, 2, 3))
-        auroc = self.aurocs[int(self.epoch) - 1]
-        return InferenceBatch(pred_score=torch.where(brightness > 254, 100 * auroc - 5, brightness))
+        above_share = 100 * self.aurocs[int(self.epoch) - 1] - 5
+        return InferenceBatch(pred_score=torch.where(brightness > 254, above_share, brightness))
 
 
 @pytest.fixture(scope="module")
 def scale():
-    """Good images of brightness 0, 10 ... 90 and a white bad one: one above 40 of 100 has an AUROC of exactly 0.4."""
-    brightness = [5, *range(0, 100, 10), 255]
-    stack = np.zeros((len(brightness), S, S, 3), np.uint8) + np.array(brightness, np.uint8)[:, None, None, None]
-    rows = list(range(1, len(brightness)))
-    return part_of(stack, [0]), part_of(stack, rows, bad=rows[-1:])
+    """Good images of brightness 0, 10 ... 90 and a white bad one, which is above 4 of 10 for an AUROC of 0.4."""
+    brightness = np.array([5, *range(0, 100, 10), 255], np.uint8)
+    stack = np.tile(brightness[:, None, None, None], (1, S, S, 3))
+    return part_of(stack, [0]), part_of(stack, range(1, 12), bad=[11])
 
 
 def fit_scripted(scale, aurocs, stopping, **trainer):
-    train, validation = scale
-    detector = stub("Scripted", len(aurocs), trainer=trainer, aurocs=aurocs)
-    return fit(train, detector, None, None, S, 0, validation=validation, stopping=stopping)
+    return fit_stub(stub("Scripted", len(aurocs), trainer=trainer, aurocs=aurocs), *scale, stopping)
 
 
 @pytest.mark.parametrize(
@@ -152,14 +154,14 @@ def fit_scripted(scale, aurocs, stopping, **trainer):
     [
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], {"patience": 1}, 6, 6),  # better forever
         ([0.1, 0.2, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4], {"patience": 3}, 3, 6),
-        ([0.1, 0.2, 0.9, 0.8, 0.7, 1.0, 0.5, 0.4], {"patience": 3}, 6, 8),  # better just before it would be over
-        ([0.1, 0.2, 0.9, 0.8, 0.7, 0.6, 1.0, 0.4], {"patience": 3}, 3, 6),  # too late
-        ([0.3, 0.7, 0.7, 0.7, 0.8, 0.8], {"patience": 3}, 5, 6),  # a tie is no improvement: the first of equal ones
+        ([0.1, 0.2, 0.9, 0.8, 0.7, 1.0, 0.5, 0.4], {"patience": 4}, 6, 8),  # better at the last moment but one
+        ([0.1, 0.2, 0.9, 0.8, 0.7, 0.6, 1.0, 0.4], {"patience": 3}, 3, 6),  # better too late
+        ([0.3, 0.7, 0.7, 0.7, 0.8, 0.8], {"patience": 3}, 5, 6),  # a tie is not better: the first of equal ones
         ([0.3, 0.7, 0.7, 0.7, 0.8, 0.8], {"patience": 2}, 2, 4),
         ([0.5] * 6, {"patience": 4}, 1, 5),
         ([0.0] * 4, {"patience": 2}, 1, 3),
         ([0.9, 0.1, 0.1], {"patience": 10}, 1, 3),  # patience beyond the full length
-        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], {"patience": 2, "min_delta": 0.15}, 5, 6),  # 0.1, 0.3 and 0.5 are better
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], {"patience": 2, "min_delta": 0.15}, 5, 6),  # better: 0.1, 0.3, 0.5
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], {"patience": 1, "min_delta": 0.15}, 1, 2),
     ],
 )
@@ -170,62 +172,71 @@ def test_best_and_last_epoch(scale, aurocs, rule, best, stopped):
     assert checkpoint["state_dict"]["model.epoch"] == best
     assert checkpoint["state_dict"]["model.weight"] == 0.5**best
     scores = predict(checkpoint, scale[1], batch_size=4)[0]["pred_score"]
-    assert image_auroc(scores, scale[1].is_bad) == pytest.approx(aurocs[best - 1])
+    assert image_auroc(scores, scale[1].is_bad) == record["validation"]["image_auroc"][best - 1]
     assert json.loads(json.dumps(record)) == record
 
 
 def test_patience_counts_checks(scale):
-    curve = [0.1, 0.9, 0.2, 0.8, 1.0, 0.7, 1.0, 0.8, 1.0, 0.9]
-    rule = {"monitor": "image_auroc", "patience": 2, "every_n_epochs": 2}
-    checkpoint, record = fit_scripted(scale, curve, rule)
-    assert record["validation"]["image_auroc"] == pytest.approx([None, 0.9, None, 0.8, None, 0.7])
+    aurocs = [0.1, 0.9, 0.2, 0.8, 1.0, 0.7, 1.0, 0.8, 1.0, 0.9]
+    checkpoint, record = fit_scripted(scale, aurocs, {**AUROC, "every_n_epochs": 2})
+    assert record["validation"]["image_auroc"] == [None, 0.9, None, 0.8, None, 0.7]
     assert (record["best_epoch"], record["stopped_epoch"]) == (2, 6)
     assert checkpoint["state_dict"]["model.epoch"] == 2
 
 
 def test_full_length_records_the_curve_and_keeps_the_last_state(scale):
     checkpoint, record = fit_scripted(scale, [0.2, 0.9, 0.9, 0.1], None)
-    assert record["validation"]["image_auroc"] == pytest.approx([0.2, 0.9, 0.9, 0.1])
+    assert record["validation"]["image_auroc"] == [0.2, 0.9, 0.9, 0.1]
     assert (record["best_epoch"], record["stopped_epoch"], record["epochs"]) == (2, 4, 4)
     assert (record["n_validation"], record["n_validation_bad"]) == (11, 1)
     assert 0 < record["validation_seconds"] < record["fit_seconds"]
     assert checkpoint["state_dict"]["model.epoch"] == 4
 
 
-def test_least_number_of_epochs_of_the_settings_is_kept(scale):
-    rule = {"monitor": "image_auroc", "patience": 1}
-    checkpoint, record = fit_scripted(scale, [0.9, 0.1, 0.1, 0.1, 1.0, 0.2], rule, min_epochs=5)
+def test_least_number_of_epochs_in_the_settings_is_kept(scale):
+    checkpoint, record = fit_scripted(scale, [0.9, 0.1, 0.1, 0.1, 1.0, 0.2], AUROC, min_epochs=5)
     assert (record["best_epoch"], record["stopped_epoch"]) == (5, 5)
     assert checkpoint["state_dict"]["model.epoch"] == 5
 
 
-@pytest.mark.parametrize(
-    "stopping", [{"monitor": "image_auroc", "patience": 5}, {"monitor": "good_loss", "patience": 5}, None]
-)
+def test_training_that_is_counted_in_steps(train, validation):
+    detector = stub("Restless", None, trainer={"max_steps": 7})  # 2 epochs of 3 batches, and 1 batch more
+    plain = fit_stub(detector, train)
+    watched = fit_stub(detector, train, validation)
+    assert same_bits(plain[0], watched[0])
+    assert watched[1]["stopped_epoch"] == watched[1]["epochs"] == plain[1]["epochs"]
+    assert len(watched[1]["validation"]["image_auroc"]) == watched[1]["epochs"]
+    with pytest.raises(DetectorError, match="before the first check"):
+        fit_stub(detector, train, validation, {**AUROC, "every_n_epochs": 9})
+
+
+@pytest.mark.parametrize("stopping", [AUROC, LOSS, None])
 def test_score_that_is_no_number_is_an_error_and_never_the_best(scale, stopping):
     with pytest.raises(DetectorError, match=r"Scripted, epoch 3: .*no AUROC.*NaN.*diverged"):
         fit_scripted(scale, [0.2, 0.4, NAN, 0.6], stopping)
 
 
-# A detector of which the loss is known
+# ----------------------------------------------------------------------- a detector of which every loss is known
 
 
-class Learner(_Stub):
-    """Learns the mean brightness of the training images; loss: squared deviation of each image from what it learnt.
+class Learner(Stub):
+    """Learns the mean brightness of images. Its loss: how far each is from what it learnt, squared.
 
-    ``poison`` is the loss from the third epoch on, if it is given. A layer of the loss's way counts batches in training.
+    ``offset`` is added from the third epoch on; it changes no gradient.
     """
 
-    def __init__(self, poison: float | None = None) -> None:
+    def __init__(self, offset: float = 0.0) -> None:
         super().__init__()
         self.model = _Deviation()
-        self.poison = poison
+        self.offset = offset
 
-    def training_step(self, batch, batch_idx):
-        assert batch.gt_label is not None
-        loss = (self.model.deviation(batch.image) ** 2).mean()
-        if self.poison is not None and self.current_epoch >= 2:
-            loss = loss + self.poison
+    def training_step(self, batch):  # without the batch's number, as in anomalib's Dsr
+        assert self.training
+        assert not batch.gt_label.any()
+        assert self.trainer.max_epochs
+        loss = self.model.deviation(batch.image).square().mean()
+        if self.current_epoch >= 2:
+            loss = loss + self.offset
         self.log("train_loss", loss)
         return {"loss": loss}
 
@@ -234,39 +245,334 @@ class _Deviation(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.learnt = nn.Parameter(torch.tensor(2.0))
-        self.bend = nn.Dropout(0.9)
 
     def deviation(self, images):
-        assert self.training
-        return (
-            self.bend(images.mean((1, 2, 3)) - self.learnt)
-            if not self.bend.training
-            else images.mean((1, 2, 3)) - self.learnt
-        )
+        return images.mean((1, 2, 3)) - self.learnt
 
     def forward(self, images):
-        return InferenceBatch(pred_score=(images.mean((1, 2, 3)) - self.learnt).abs())
+        return InferenceBatch(pred_score=self.deviation(images).abs())
 
 
 def expected_losses(train, validation, epochs):
-    """The same by hand: full batches, so that their order says nothing."""
-    brightness, held_out = (
-        (np.stack(list(part)) / 255).mean((1, 2, 3))
-        for part in (train, [validation[i] for i in np.flatnonzero(~validation.is_bad)])
-    )
+    """The same by hand, for training batches that hold all images."""
+    brightness, held_out = ((np.stack(list(part)) / 255).mean((1, 2, 3)) for part in (train, validation))
     learnt, losses = 2.0, []
     for _ in range(epochs):
         learnt -= 0.25 * 2 * (learnt - brightness.mean())
-        losses.append(((held_out - learnt) ** 2).mean())
+        losses.append(((held_out[~validation.is_bad] - learnt) ** 2).mean())
     return losses
 
 
-def test_good_loss_is_the_loss_on_good_images(train, validation):
-    detector = stub("Learner", epochs=6, batch_size=N_TRAIN)
-    record = fit(train, detector, None, None, S, 0, validation=validation)[1]
+def test_good_loss_is_the_training_loss_on_the_good_images(train, validation):
+    assert N_GOOD % N_TRAIN  # the last validation batch is smaller than the others
+    detector = stub("Learner", 6, batch_size=N_TRAIN)
+    checkpoint, record = fit_stub(detector, train, validation, LOSS)
     expected = expected_losses(train, validation, 6)
     assert record["validation"]["good_loss"] == pytest.approx(expected, rel=1e-5)
     assert sorted(expected, reverse=True) == expected
-    assert list(record["losses"]) == ["train_loss"]
-    alone = fit(train, detector, None, None, S, 0)[1]
-    assert record["losses"] == alone["losses"]
+    assert (record["best_epoch"], record["stopped_epoch"]) == (6, 6)
+    alone = fit_stub(detector, train)
+    assert record["losses"] == alone[1]["losses"]  # not mixed with the loss on validation images
+    assert same_bits(checkpoint, alone[0])
+
+
+def test_good_loss_stops_the_training_without_the_bad_images(train, validation):
+    detector = stub("Learner", 9, batch_size=N_TRAIN, offset=1.0)
+    checkpoint, record = fit_stub(detector, train, validation, LOSS)
+    assert (record["best_epoch"], record["stopped_epoch"]) == (2, 4)
+    assert same_bits(checkpoint, fit_stub(stub("Learner", 2, batch_size=N_TRAIN), train)[0])
+    bad = validation.table["label"] == "bad"
+    other_bad = validation.table.assign(row=validation.table["row"].where(~bad, 0))
+    again = fit_stub(detector, train, ImagePart(validation.stack, other_bad), LOSS)
+    assert same_bits(checkpoint, again[0])
+    assert again[1]["validation"]["good_loss"] == record["validation"]["good_loss"]
+
+
+def test_loss_that_is_no_number_is_an_error_where_it_decides(train, validation):
+    detector = stub("Learner", 4, batch_size=N_TRAIN, offset=NAN)
+    with pytest.raises(
+        DetectorError, match=r"Learner, epoch 3: the loss on the good validation images is nan.*diverged"
+    ):
+        fit_stub(detector, train, validation, LOSS)
+    record = fit_stub(detector, train, validation, AUROC)[1]
+    assert record["validation"]["good_loss"][2] is None
+
+
+# ----------------------------------------------- detectors that would notice if somebody looked at them in training
+
+
+class Restless(Stub):
+    """Draws random numbers wherever it can and keeps statistics of its batches.
+
+    Args:
+        noise: Weight of the random numbers in loss and scores.
+        lr: Learning rate; 0 keeps the statistics too.
+    """
+
+    def __init__(self, noise: float = 0.1, lr: float = 0.05) -> None:
+        super().__init__()
+        self.model = _Noisy(noise, momentum=0.1 if lr else 0.0)
+        self.lr = lr
+        _draw()
+
+    def training_step(self, batch, batch_idx):
+        return (self.model.features(batch.image) + self.model.noise * _draw()).square().mean()
+
+    def on_train_epoch_end(self):
+        _draw()
+
+
+class _Noisy(nn.Module):
+    def __init__(self, noise: float, momentum: float) -> None:
+        super().__init__()
+        self.noise = noise
+        self.norm = nn.BatchNorm2d(3, momentum=momentum)
+        self.drop = nn.Dropout(0.5)
+        self.weight = nn.Parameter(torch.rand(3, 1, 1))
+
+    def features(self, images):
+        return self.drop(self.norm(images)) * self.weight
+
+    def forward(self, images):
+        return InferenceBatch(pred_score=self.features(images).amax((1, 2, 3)) + self.noise * _draw())
+
+
+def _draw():
+    return float(torch.rand(1)) + np.random.rand() + random.random()
+
+
+def random_state():
+    return torch.rand(4).tolist(), np.random.rand(4).tolist(), [random.random() for _ in range(4)]
+
+
+@pytest.mark.parametrize("trainer", [{}, {"accumulate_grad_batches": 2}, {"precision": "bf16-mixed"}])
+def test_validation_changes_neither_weights_nor_random_numbers(train, validation, trainer):
+    detector = stub("Restless", 4, trainer=trainer)
+    plain = fit_stub(detector, train)
+    after = random_state()
+    watched = fit_stub(detector, train, validation)
+    assert random_state() == after
+    assert same_bits(plain[0], watched[0])
+    assert watched[0]["state_dict"]["model.norm.num_batches_tracked"] == 4 * 3
+    assert watched[1].keys() - plain[1].keys() == {
+        *("stopped_epoch", "best_epoch", "validation", "validation_seconds", "n_validation", "n_validation_bad")
+    }
+
+
+def test_same_state_has_the_same_values(train, validation):
+    record = fit_stub(stub("Restless", 4, lr=0.0), train, validation)[1]
+    for curve in record["validation"].values():
+        assert curve == [curve[0]] * 4
+
+
+def test_good_loss_is_that_of_the_state_that_would_be_tested(train, validation):
+    """No dropout, and the statistics of the training instead of those of the batch, so no image depends on others."""
+    checkpoint, record = fit_stub(stub("Restless", 3, noise=0.0), train, validation)
+    state = {key.removeprefix("model."): tensor for key, tensor in checkpoint["state_dict"].items()}
+    images = np.stack([validation[i] for i in np.flatnonzero(~validation.is_bad)]).transpose(0, 3, 1, 2) / 255
+    mean, variance, scale, shift = (
+        state[f"norm.{name}"].numpy()[:, None, None] for name in ("running_mean", "running_var", "weight", "bias")
+    )
+    features = ((images - mean) / np.sqrt(variance + 1e-5) * scale + shift) * state["weight"].numpy()
+    assert record["validation"]["good_loss"][-1] == pytest.approx(np.square(features).mean(), rel=1e-5)
+
+
+class Equipped(Restless):
+    """Its training step needs something of the training: a ``tool`` from an earlier hook, or its learning ``rates``."""
+
+    def __init__(self, needs: str) -> None:
+        super().__init__()
+        self.needs = needs
+
+    def on_train_start(self):
+        self.tool = 1.0
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        if self.needs == "rates":
+            self.lr_schedulers().step()
+        return loss * self.tool
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)]
+
+
+class Silent(Restless):
+    """Its training step gives no loss."""
+
+    def training_step(self, batch, batch_idx):
+        super().training_step(batch, batch_idx)
+
+
+class ByItself(Restless):
+    """Optimises by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.optimizers().zero_grad()
+        self.manual_backward(loss)
+        self.optimizers().step()
+        return loss
+
+
+@pytest.mark.parametrize(
+    ("detector", "reason"),
+    [
+        (stub("Equipped", 3, needs="tool"), "tool"),
+        (stub("Equipped", 3, needs="rates"), "schedules"),
+        (stub("Silent", 3), "gives no loss"),
+        (stub("ByItself", 3), "optimises by itself"),
+    ],
+)
+def test_without_a_loss_only_auroc_can_stop(train, validation, detector, reason, caplog):
+    plain = fit_stub(detector, train)
+    after = random_state()
+    with caplog.at_level(logging.WARNING):
+        watched = fit_stub(detector, train, validation)
+    assert random_state() == after
+    assert same_bits(plain[0], watched[0])
+    assert list(watched[1]["validation"]) == ["image_auroc"]
+    assert [reason in line for line in caplog.messages if "no loss on validation images" in line] == [True]
+    with pytest.raises(DetectorError, match=rf"{detector['class_path']} has no loss.*{reason}.*image_auroc"):
+        fit_stub(detector, train, validation, LOSS)
+
+
+class Scoreless(Stub):
+    """Makes maps only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.Conv2d(3, 1, 1)
+
+    def training_step(self, batch, batch_idx):
+        return self.model(batch.image).square().mean()
+
+    def predict_step(self, batch, batch_idx):
+        return batch.update(anomaly_map=self.model(batch.image))
+
+
+def test_detector_without_scores_is_an_error(train, validation):
+    with pytest.raises(DetectorError, match="Scoreless gives no pred_score"):
+        fit_stub(stub("Scoreless", 2), train, validation)
+
+
+# ---------------------------------------------------------------------------------------------- anomalib's detectors
+
+REAL: dict[str, dict[str, Any]] = {
+    "stfpm": {"class_path": "anomalib.models.Stfpm", "init_args": {"layers": ["layer1", "layer2"]}},
+    "padim": {"class_path": "anomalib.models.Padim", "init_args": {"layers": ["layer1"], "n_features": 20}},
+    "patchcore": {
+        "class_path": "shopfloor.detectors.patchcore.Patchcore",
+        "init_args": {"layers": ["layer1", "layer2"]},
+    },
+}
+
+
+def fit_real(name, epochs, train, validation=None, stopping=None):
+    trainer = {"max_epochs": epochs, "enable_progress_bar": False}
+    common = {"backbone": "resnet10t", "learning_type": "one_class", "batch_size": 4, "trainer": trainer}
+    weights = read_weights("resnet10t", RANDOM)
+    return fit(train, {**REAL[name], **common}, RANDOM, weights, S, 3, validation=validation, stopping=stopping)
+
+
+def auroc_of(checkpoint, part):
+    return image_auroc(predict(checkpoint, part, batch_size=4)[0]["pred_score"], part.is_bad)
+
+
+def test_stfpm_watched_to_its_full_length_is_stfpm(train, validation, working_directory):
+    plain = fit_real("stfpm", 3, train)
+    watched, record = fit_real("stfpm", 3, train, validation)
+    assert same_bits(plain[0], watched)
+    assert record["losses"] == plain[1]["losses"]
+    states = [fit_real("stfpm", epochs, train)[0] for epochs in (1, 2)] + [watched]
+    assert record["validation"]["image_auroc"] == [auroc_of(state, validation) for state in states]
+    first, second, third = record["validation"]["good_loss"]
+    assert first > second > third
+    assert list(working_directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("stopping", [{**AUROC, "patience": 1}, LOSS])
+def test_stopped_stfpm_is_the_state_after_its_best_epoch(train, validation, stopping):
+    checkpoint, record = fit_real("stfpm", 6, train, validation, stopping)
+    full = fit_real("stfpm", 6, train, validation)[1]
+    assert same_bits(checkpoint, fit_real("stfpm", record["best_epoch"], train)[0])
+    for name, curve in record["validation"].items():
+        assert curve == full["validation"][name][: record["stopped_epoch"]]
+    curve = record["validation"][stopping["monitor"]]
+    assert curve[record["best_epoch"] - 1] == (max if stopping["monitor"] == "image_auroc" else min)(curve)
+
+
+def test_memory_bank_is_watched_once_it_is_filled(train, validation):
+    checkpoint, record = fit_real("patchcore", 1, train, validation)
+    assert record["validation"] == {"image_auroc": [auroc_of(checkpoint, validation)]}
+    assert (record["stopped_epoch"], record["best_epoch"]) == (1, 1)
+
+
+def test_padim_has_no_loss(train, validation):
+    with pytest.raises(DetectorError, match=r"anomalib\.models\.Padim has no loss.*does not learn by a loss"):
+        fit_real("padim", 3, train, validation, LOSS)
+    record = fit_real("padim", 3, train, validation, AUROC)[1]
+    assert record["validation"]["image_auroc"] == [record["validation"]["image_auroc"][0]] * 3
+    assert (record["best_epoch"], record["stopped_epoch"]) == (1, 3)
+
+
+# ------------------------------------------------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize(
+    ("stopping", "message"),
+    [
+        ({"monitor": "image_auroc"}, r"lacks \['patience'\]"),
+        ({}, r"lacks \['monitor', 'patience'\]"),
+        ({**AUROC, "patients": 3}, r"unknown keys \['patients'\]"),
+        ({**AUROC, "monitor": "pixel_auroc"}, "'pixel_auroc'; possible are image_auroc, good_loss"),
+        ({**AUROC, "patience": 0}, "stopping.patience is 0"),
+        ({**AUROC, "patience": 2.5}, "stopping.patience is 2.5"),
+        ({**AUROC, "every_n_epochs": True}, "stopping.every_n_epochs is True"),
+        ({**AUROC, "min_delta": -0.1}, "stopping.min_delta is -0.1"),
+        ({**AUROC, "min_delta": "0.1"}, "stopping.min_delta is '0.1'"),
+        ({**AUROC, "min_delta": NAN}, "stopping.min_delta is nan"),
+        ({**AUROC, "every_n_epochs": 6}, "every 6 epochs never happens in 5"),
+    ],
+)
+def test_unusable_rules_are_named(train, validation, stopping, message):
+    with pytest.raises(DetectorError, match=f"Restless.*{message}"):
+        fit_stub(stub("Restless", 5), train, validation, stopping)
+
+
+def test_detectors_without_epochs_cannot_stop_early(train, validation):
+    with pytest.raises(DetectorError, match=r"Restless is trained for 1 epoch.*cannot be stopped early"):
+        fit_stub(stub("Restless", 1), train, validation, AUROC)
+    with pytest.raises(DetectorError, match=r"Patchcore is trained for 1 epoch"):
+        fit_real("patchcore", 1, train, validation, AUROC)
+
+
+def test_stopping_needs_a_validation_part(train):
+    with pytest.raises(DetectorError, match="Restless: stopping needs a validation part"):
+        fit_stub(stub("Restless", 5), train, None, AUROC)
+
+
+@pytest.mark.parametrize("stopping", [AUROC, LOSS, None])
+@pytest.mark.parametrize("label", ["good", "bad"])
+def test_validation_part_of_one_class_is_refused(train, validation, label, stopping):
+    table = validation.table[validation.table["label"] == label]
+    with pytest.raises(DetectorError, match=r"AUROC is undefined"):
+        fit_stub(stub("Restless", 5), train, ImagePart(validation.stack, table), stopping)
+
+
+@pytest.mark.parametrize("stopping", [AUROC, None])
+def test_image_in_training_and_validation_is_refused(train, validation, stopping):
+    table = pd.concat([validation.table, train.table.iloc[[5, 2]]])
+    with pytest.raises(DetectorError, match=r"DUPLICATE_TRAIN_VALIDATION: 2 images.*002\.png"):
+        fit_stub(stub("Restless", 5), train, ImagePart(validation.stack, table), stopping)
+
+
+def test_validation_images_of_another_size_are_refused(train, validation):
+    smaller = ImagePart(validation.stack[:, :32, :32], validation.table)
+    with pytest.raises(DetectorError, match=r"32 x 32.*64 x 64"):
+        fit_stub(stub("Restless", 5), train, smaller)

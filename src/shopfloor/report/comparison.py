@@ -103,7 +103,7 @@ def stopping_table(metrics: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     """
     table = dataset_table(metrics)
     keys = ["dataset", "detector", "image_size", "condition"]
-    watched = costs[costs["stopped_epoch"].notna()]
+    watched = costs.reindex(columns=[*keys, "stopped_epoch", "best_epoch"]).dropna(subset=["stopped_epoch"])
     table = table[table["condition"].isin(watched["condition"])]
     epochs = watched.groupby(keys, sort=False)[["stopped_epoch", "best_epoch"]].mean().reset_index()
     shown = [name for metric in STOPPING_METRICS for name in (metric, f"{metric}_sd") if name in table]

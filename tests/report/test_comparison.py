@@ -1,0 +1,120 @@
+"""Conditions side by side, against numbers worked by hand (protocol 4.2 to 4.4 and 4.7)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from shopfloor.report.comparison import MEAN_OVER_DATASETS, domain_table, drift_table, size_table, stopping_table
+from shopfloor.report.figures import drift_figure, overview_figures, size_figure
+from shopfloor.report.page import DriftResults, render_page
+from tests.report.conftest import FakeRun, value_rows
+
+
+def metrics_of(values: dict[tuple[str, str, str], float | str], **same: object) -> pd.DataFrame:
+    """Image AUROC of (dataset, category, detector), the rest the same for all."""
+    return value_rows([(*names, 3341, "image_auroc", value) for names, value in values.items()], **same)
+
+
+SIZES = pd.concat(
+    [
+        metrics_of({("a", "x", "d"): 0.6, ("a", "y", "d"): 0.8, ("b", "z", "d"): 0.9}, image_size=128),
+        metrics_of({("a", "x", "d"): 0.7, ("a", "y", "d"): 0.9, ("b", "z", "d"): 1.0}, image_size=256),
+    ]
+)
+
+
+def drifting() -> pd.DataFrame:
+    """One training, measured as it is and under two drift seeds; dataset b has no drift."""
+    return pd.concat(
+        [
+            metrics_of({("a", "x", "d"): 0.9, ("b", "z", "d"): 0.8}),
+            metrics_of({("a", "x", "d"): 0.7}, test_set="drift_3341"),
+            metrics_of({("a", "x", "d"): 0.5}, test_set="drift_1954"),
+        ],
+        ignore_index=True,
+    )
+
+
+def test_sizes_stand_side_by_side_and_each_dataset_counts_once() -> None:
+    table = size_table(SIZES).set_index("dataset")
+    assert table.loc["a", ["128", "256"]].tolist() == pytest.approx([0.7, 0.8])
+    assert table.loc[MEAN_OVER_DATASETS, ["128", "256"]].tolist() == pytest.approx([0.8, 0.9])
+    assert "image_size" not in table, "it is what the columns differ in"
+    assert size_table(SIZES[SIZES["image_size"] == 128]).empty
+
+
+def test_a_size_that_lacks_a_category_is_a_hole_with_its_reason() -> None:
+    lost = SIZES.reset_index(drop=True)
+    lost.loc[1, ["value", "status", "note"]] = [np.nan, "failed", "out of memory"]
+    line = size_table(lost).set_index("dataset").loc["a"]
+    assert np.isnan(line["128"]) and line["256"] == pytest.approx(0.8)
+    assert line["missing"].startswith("128: a/y, seed 3341: failed")
+
+
+def test_drift_is_the_mean_over_its_seeds_on_datasets_that_drift() -> None:
+    table = drift_table(drifting())
+    assert table["dataset"].tolist() == ["a"], "b does not drift"
+    assert table.loc[0, ["no_drift", "drift"]].tolist() == pytest.approx([0.9, 0.6])
+    assert table.loc[0, "drift_sd"] == pytest.approx(0.2 / np.sqrt(2))
+    assert drift_table(drifting().query("test_set == 'full'")).empty
+
+
+def test_domains_are_columns() -> None:
+    metrics = pd.concat(
+        [metrics_of({("a", "x", "d"): 0.9}, test_set="same"), metrics_of({("a", "x", "d"): 0.6}, test_set="shifted")]
+    )
+    table = domain_table(pd.concat([metrics, drifting()]))
+    assert table.loc[0, ["same", "shifted"]].tolist() == pytest.approx([0.9, 0.6])
+    assert domain_table(drifting()).empty
+
+
+def stopped() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two rules, two seeds."""
+    lines, costs = [], []
+    for rule, epochs in (("full_length", [(20, 20), (20, 20)]), ("early_stop", [(12, 2), (16, 6)])):
+        for seed, (stopped_epoch, best_epoch) in zip((1, 2), epochs, strict=True):
+            value = {"full_length": 0.8, "early_stop": 0.9}[rule] + 0.1 * (seed - 1)
+            lines.append(value_rows([("a", "x", "d", seed, "image_auroc", value)], condition=rule))
+            names = {"dataset": "a", "category": "x", "detector": "d", "image_size": 256, "condition": rule}
+            costs.append({**names, "seed": seed, "stopped_epoch": stopped_epoch, "best_epoch": best_epoch})
+    return pd.concat(lines, ignore_index=True), pd.DataFrame(costs)
+
+
+def test_rules_of_stopping_have_their_metrics_and_epochs() -> None:
+    table = stopping_table(*stopped()).set_index("condition")
+    assert table["image_auroc"].to_dict() == pytest.approx({"full_length": 0.85, "early_stop": 0.95})
+    assert table["stopped_epoch"].to_dict() == {"full_length": 20, "early_stop": 14}
+    assert table["best_epoch"].to_dict() == {"full_length": 20, "early_stop": 4}
+    metrics, costs = stopped()
+    assert stopping_table(metrics, costs.assign(stopped_epoch=np.nan)).empty
+
+
+def test_figures_draw_every_column() -> None:
+    traces = [trace for trace in size_figure(SIZES, "image_auroc").data if trace.mode == "lines+markers"]
+    assert {tuple(trace.x) for trace in traces} == {(128.0, 256.0)}
+    assert [list(trace.y) for trace in traces] == [
+        pytest.approx([70, 80]),
+        pytest.approx([90, 100]),
+        pytest.approx([80, 90]),
+    ]
+    (line,) = [trace for trace in drift_figure(drifting(), "image_auroc").data if trace.mode == "lines+markers"]
+    assert list(line.y) == pytest.approx([90, 60])
+    costs = pd.DataFrame({"status": []})
+    assert "Image AUROC without and with drift" in overview_figures(drifting(), costs)
+
+
+def test_the_page_shows_drift_with_its_counts_and_gallery(evaluation_run: FakeRun) -> None:
+    from PIL import Image
+
+    run = evaluation_run
+    full = run.metrics[run.metrics["test_set"] == "full"]
+    metrics = pd.concat([full, full.assign(test_set="drift_3341", value=full["value"] - 0.1)], ignore_index=True)
+    counts = pd.DataFrame({"dataset": ["odd<name"], "transform": ["rotation"], "images": [7], "emptied": [1]})
+    drift = DriftResults(counts, {"odd<name · x": Image.new("RGB", (40, 30))})
+    costs = run.costs.assign(stopped_epoch=np.nan, best_epoch=np.nan)
+    page = render_page(run.run, run.categories, metrics, costs, {}, {}, {}, drift)
+    assert 'id="drift"' in page and "Drawn transforms" in page and "rotation" in page
+    assert "odd&lt;name · x" in page and "odd<name" not in page
+    assert 'id="sizes"' not in page and 'id="stopping"' not in page
