@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from kedro.pipeline import Pipeline
 
 os.environ["KEDRO_DISABLE_TELEMETRY"] = "1"
 PROJECT = Path(__file__).resolve().parents[1]
@@ -19,6 +20,20 @@ def copy_project(folder: Path) -> Path:
     (folder / "conf" / "local").mkdir()
     (folder / "src").mkdir()
     return folder
+
+
+@pytest.fixture(scope="session", params=["base", "paper", "test"])
+def registered(request: pytest.FixtureRequest) -> dict[str, Pipeline]:
+    """All pipelines of an environment."""
+    from kedro.framework.project import configure_project, pipelines, settings
+
+    from shopfloor.config import ProjectConfigLoader
+
+    configure_project("shopfloor")
+    ProjectConfigLoader(str(PROJECT / "conf"), env=request.param, **settings.CONFIG_LOADER_ARGS)
+    found = dict(pipelines)
+    configure_project("shopfloor")
+    return found
 
 
 @pytest.fixture

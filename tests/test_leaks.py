@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
-from kedro.framework.project import configure_project, pipelines
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.config import ProjectConfigLoader
 from shopfloor.leaks import LeakError, refuse_leaks
 from shopfloor.perturbations.splits import SplitError, clean_split, holdout_split, supervised_split
 from tests.perturbations.test_splits import make_index
 
-PROJECT = Path(__file__).resolve().parents[1]
 TEST_DATA = {"test", "test_images", "test_masks", "scores", "maps", "metrics", "draw", "examples", "drift_report"}
-
-
-@pytest.fixture(params=["base", "paper", "test"])
-def registered(request: pytest.FixtureRequest) -> dict[str, Pipeline]:
-    """All pipelines of an environment."""
-    from kedro.framework.project import settings
-
-    configure_project("shopfloor")
-    ProjectConfigLoader(str(PROJECT / "conf"), env=request.param, **settings.CONFIG_LOADER_ARGS)
-    found = dict(pipelines)
-    configure_project("shopfloor")
-    return found
 
 
 def test_no_training_has_an_ancestor_that_carries_test_data(registered: dict[str, Pipeline]) -> None:

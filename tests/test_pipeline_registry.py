@@ -7,27 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-from kedro.framework.project import configure_project, pipelines
 from kedro.pipeline import Pipeline
-
-from shopfloor.config import ProjectConfigLoader
 
 STAGES = ["data_prep", "perturbation", "training", "evaluation", "reporting"]
 EXPERIMENTS = ["model_evaluation", "input_size", "data_drift", "noisy_labels", "supervised", "validation"]
 PROJECT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(params=["base", "paper", "test"])
-def registered(request: pytest.FixtureRequest) -> dict[str, Pipeline]:
-    """All pipelines of an environment."""
-    from kedro.framework.project import settings
-
-    configure_project("shopfloor")
-    ProjectConfigLoader(str(PROJECT / "conf"), env=request.param, **settings.CONFIG_LOADER_ARGS)
-    found = dict(pipelines)
-    configure_project("shopfloor")
-    return found
 
 
 def test_experiments_and_stages_are_registered(registered: dict[str, Pipeline]) -> None:

@@ -242,10 +242,10 @@ def test_more_regularisation_smaller_coefficients(fit_on, train, checkpoint):
 
 @pytest.mark.parametrize("size", [64, 100, 512])
 def test_any_image_size(size):
-    model = FeatureClassifierModel(LAYERS, NETWORK, pre_trained=False)
-    images = torch.rand(3, 3, size, size)
+    model = FeatureClassifierModel(["layer2", "layer3"], "resnet10t", pre_trained=False)
+    images = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
     features = model.train()(images)
-    assert features.shape == (3, 2 * (40 + 112))
+    assert features.shape == (3, 2 * (128 + 256))
     model.fit(features, torch.tensor([False, False, True]), regularisation=1.0)
     result = model.eval()(images)
     assert result.pred_score.shape == (3,)
@@ -270,9 +270,13 @@ class _WithValidation(PartDataModule):
 
 
 def test_anomalibs_engine_trains_it_every_epoch(train, tmp_path):
-    detector = FeatureClassifier("resnet10t", ["layer1", "layer2"], pre_trained=False)
+    def new_engine():
+        return Engine(default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False)
+
+    # The visualizer would read the images' files, which there are not.
+    detector = FeatureClassifier("resnet10t", ["layer1", "layer2"], pre_trained=False, visualizer=False)
     data = _WithValidation(train, batch_size=8)
-    engine = Engine(default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False)
+    engine = new_engine()
     engine.fit(detector, datamodule=data)  # validates before the epoch ends
     fitted = detector.model.coefficients.clone()
     assert fitted.isfinite().all()
@@ -280,7 +284,5 @@ def test_anomalibs_engine_trains_it_every_epoch(train, tmp_path):
     assert metrics["image_AUROC"] > 0.9
     # Trained again on other labels, it forgets the first ones.
     flipped = part_of(train.stack, train.table["row"], ~train.is_bad)
-    Engine(default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False).fit(
-        detector, datamodule=_WithValidation(flipped, batch_size=8)
-    )
+    new_engine().fit(detector, datamodule=_WithValidation(flipped, batch_size=8))
     np.testing.assert_allclose(detector.model.coefficients, -fitted, atol=1e-3)

@@ -79,11 +79,12 @@ class Stub(AnomalibModule):
 
     learning_type = LearningType.ONE_CLASS
     trainer_arguments: dict[str, Any] = {}
+    model: Any
     lr = 0.25
 
     @staticmethod
     def configure_pre_processor(image_size=None):
-        return PreProcessor(Resize(image_size))
+        return PreProcessor(Resize(image_size or (S, S)))
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=self.lr)
@@ -103,7 +104,7 @@ def fit_stub(detector, train, validation=None, stopping=None):
     return fit(train, detector, None, None, S, 5, validation=validation, stopping=stopping)
 
 
-# ---------------------------------------------------------------------- a detector of which every AUROC is known
+# A detector of which every AUROC is known
 
 
 class Scripted(Stub):
@@ -124,6 +125,8 @@ class Scripted(Stub):
 
 
 class _ScriptedScores(nn.Module):
+    epoch: torch.Tensor
+
     def __init__(self, aurocs: list[float]) -> None:
         super().__init__()
         self.aurocs = aurocs
@@ -146,7 +149,8 @@ def scale():
 
 
 def fit_scripted(scale, aurocs, stopping, **trainer):
-    return fit_stub(stub("Scripted", len(aurocs), trainer=trainer, aurocs=aurocs), *scale, stopping)
+    train, validation = scale
+    return fit_stub(stub("Scripted", len(aurocs), trainer=trainer, aurocs=aurocs), train, validation, stopping)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +220,7 @@ def test_score_that_is_no_number_is_an_error_and_never_the_best(scale, stopping)
         fit_scripted(scale, [0.2, 0.4, NAN, 0.6], stopping)
 
 
-# ----------------------------------------------------------------------- a detector of which every loss is known
+# A detector of which every loss is known
 
 
 class Learner(Stub):
@@ -298,7 +302,7 @@ def test_loss_that_is_no_number_is_an_error_where_it_decides(train, validation):
     assert record["validation"]["good_loss"][2] is None
 
 
-# ----------------------------------------------- detectors that would notice if somebody looked at them in training
+# Detectors that would notice if somebody looked at them in training
 
 
 class Restless(Stub):
@@ -390,7 +394,8 @@ class Equipped(Restless):
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
         if self.needs == "rates":
-            self.lr_schedulers().step()
+            schedule: Any = self.lr_schedulers()
+            schedule.step()
         return loss * self.tool
 
     def configure_optimizers(self):
@@ -414,9 +419,10 @@ class ByItself(Restless):
 
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
-        self.optimizers().zero_grad()
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad()
         self.manual_backward(loss)
-        self.optimizers().step()
+        optimizer.step()
         return loss
 
 
@@ -452,7 +458,7 @@ class Scoreless(Stub):
     def training_step(self, batch, batch_idx):
         return self.model(batch.image).square().mean()
 
-    def predict_step(self, batch, batch_idx):
+    def predict_step(self, batch, batch_idx, dataloader_idx=0):
         return batch.update(anomaly_map=self.model(batch.image))
 
 
@@ -461,7 +467,7 @@ def test_detector_without_scores_is_an_error(train, validation):
         fit_stub(stub("Scoreless", 2), train, validation)
 
 
-# ---------------------------------------------------------------------------------------------- anomalib's detectors
+# Anomalib's detectors
 
 REAL: dict[str, dict[str, Any]] = {
     "stfpm": {"class_path": "anomalib.models.Stfpm", "init_args": {"layers": ["layer1", "layer2"]}},
@@ -521,7 +527,7 @@ def test_padim_has_no_loss(train, validation):
     assert (record["best_epoch"], record["stopped_epoch"]) == (1, 3)
 
 
-# ------------------------------------------------------------------------------------------------------------ refusals
+# Refusals
 
 
 @pytest.mark.parametrize(

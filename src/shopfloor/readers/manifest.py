@@ -15,7 +15,7 @@ from shopfloor.readers.findings import DatasetError, Finding
 from shopfloor.readers.index_table import Sample, split_paths
 from shopfloor.readers.layout_checks import ignored_files, missing_files, split_file_invalid, unlisted_files
 from shopfloor.readers.listing import files_below
-from shopfloor.readers.split_file import Row, SplitFileError, path_inside, read_rows
+from shopfloor.readers.split_file import Row, SplitFileError, list_samples, path_inside, read_rows
 
 MANIFEST = "manifest.csv"
 _REQUIRED = ("image", "split", "label")
@@ -65,34 +65,19 @@ def list_manifest(root: Path, dataset: str, category: str, source: str) -> Categ
         DatasetError: ``SPLITFILE_INVALID``: the manifest cannot be read at all.
     """
     rows, folder = _rows(root, source), (root / source).parent
-    samples: dict[str, Sample] = {}
-    named: dict[str, int] = {}
-    problems: list[tuple[int, str]] = []
-    for row in rows:
-        if _category_of(row, root) != category:
-            continue
-        try:
-            sample = _sample(row, root, folder)
-            if sample.image in samples:
-                raise ValueError(f"{sample.image} occurs a second time, first on line {named[sample.image]}")
-        except ValueError as error:
-            problems.append((row.line, str(error)))
-            continue
-        samples[sample.image] = sample
-        named |= dict.fromkeys((sample.image, *sample.masks), row.line)
-
-    missing = missing_files(dataset, category, root, named, source)
-    absent = {path for finding in missing for path in finding.paths}
+    own = [row for row in rows if _category_of(row, root) == category]
+    listed = list_samples(own, lambda row: _sample(row, root, folder))
+    missing = missing_files(dataset, category, root, listed.lines, source)
     return CategoryFiles(
         root,
         dataset,
         category,
-        [sample for sample in samples.values() if absent.isdisjoint((sample.image, *sample.masks))],
-        has_pixel_labels=any(sample.masks for sample in samples.values()),
+        listed.without(path for finding in missing for path in finding.paths),
+        has_pixel_labels=any(sample.masks for sample in listed.samples.values()),
         allows_bad_in_train=True,
-        expected_mask=lambda image: f"a path in column mask, {source} line {named[image]}",
+        expected_mask=lambda image: f"a path in column mask, {source} line {listed.lines[image]}",
         findings=(
-            *split_file_invalid(dataset, category, source, problems, _COLUMNS),
+            *split_file_invalid(dataset, category, source, listed.problems, _COLUMNS),
             *missing,
             *_unlisted(root, dataset, category, source, rows),
         ),

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
+
+from shopfloor.readers.index_table import Sample
 
 if TYPE_CHECKING:
     import _csv
@@ -98,6 +100,50 @@ def _rows(reader: _csv.Reader, required: tuple[str, ...], optional: tuple[str, .
             yield Row(reader.line_num, dict(zip(header, (cell.strip() for cell in cells), strict=True)))
     except csv.Error as error:
         raise SplitFileError(reader.line_num, str(error)) from error
+
+
+@dataclass(frozen=True)
+class ListedSamples:
+    """What the rows of a split file name.
+
+    Attributes:
+        samples: By image.
+        lines: Line that names a file, by image or mask.
+        problems: Line and reason of each row that cannot be used.
+    """
+
+    samples: dict[str, Sample]
+    lines: dict[str, int]
+    problems: list[tuple[int, str]]
+
+    def without(self, absent: Iterable[str]) -> list[Sample]:
+        """The samples of which every file exists."""
+        lost = set(absent)
+        return [sample for sample in self.samples.values() if lost.isdisjoint((sample.image, *sample.masks))]
+
+
+def list_samples(rows: Iterable[Row], sample_of: Callable[[Row], Sample]) -> ListedSamples:
+    """Make a sample of every row; no image may occur twice.
+
+    Args:
+        rows: Rows of one category.
+        sample_of: Makes the sample of a row; a ValueError says why it cannot.
+
+    Returns:
+        The samples and what is wrong with the other rows.
+    """
+    listed = ListedSamples({}, {}, [])
+    for row in rows:
+        try:
+            sample = sample_of(row)
+            if sample.image in listed.samples:
+                raise ValueError(f"{sample.image} occurs a second time, first on line {listed.lines[sample.image]}")
+        except ValueError as error:
+            listed.problems.append((row.line, str(error)))
+            continue
+        listed.samples[sample.image] = sample
+        listed.lines.update(dict.fromkeys((sample.image, *sample.masks), row.line))
+    return listed
 
 
 def path_inside(root: Path, folder: Path, value: str) -> str:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from shopfloor.readers.category_files import UNKNOWN, CategoryFiles, Expected
@@ -28,7 +29,7 @@ from shopfloor.readers.findings import DatasetError
 from shopfloor.readers.index_table import Sample
 from shopfloor.readers.layout_checks import ignored_files, missing_files, split_file_invalid, unlisted_files
 from shopfloor.readers.listing import files_below, list_folder
-from shopfloor.readers.split_file import Row, SplitFileError, path_inside, read_rows
+from shopfloor.readers.split_file import Row, SplitFileError, list_samples, path_inside, read_rows
 from shopfloor.readers.tree import Tree, list_tree, places_of_test, places_of_train
 
 CSV = "split_csv/1cls.csv"
@@ -102,36 +103,21 @@ def list_files(root: Path, dataset: str, category: str, folder: str) -> Category
 
 
 def _list_original(root: Path, dataset: str, category: str, folder: str) -> CategoryFiles:
-    samples: dict[str, Sample] = {}
-    named: dict[str, int] = {}
-    problems: list[tuple[int, str]] = []
-    for row in _rows(root, dataset):
-        if row["object"] != category:
-            continue
-        try:
-            sample = _sample(root, row)
-            if sample.image in samples:
-                raise ValueError(f"{sample.image} occurs a second time, first on line {named[sample.image]}")
-        except ValueError as error:
-            problems.append((row.line, str(error)))
-            continue
-        samples[sample.image] = sample
-        named |= dict.fromkeys((sample.image, *sample.masks), row.line)
-    missing = missing_files(dataset, category, root, named, CSV)
-    absent = {path for finding in missing for path in finding.paths}
+    listed = list_samples([row for row in _rows(root, dataset) if row["object"] == category], partial(_sample, root))
+    missing = missing_files(dataset, category, root, listed.lines, CSV)
     on_disk, others = files_below(root, root / folder / "Data")
     return CategoryFiles(
         root,
         dataset,
         category,
-        [sample for sample in samples.values() if absent.isdisjoint((sample.image, *sample.masks))],
+        listed.without(path for finding in missing for path in finding.paths),
         has_pixel_labels=True,
-        expected_mask=lambda image: f"a path in column mask, {CSV} line {named[image]}",
+        expected_mask=lambda image: f"a path in column mask, {CSV} line {listed.lines[image]}",
         expected=EXPECTED.get(category, UNKNOWN),
         findings=(
-            *split_file_invalid(dataset, category, CSV, problems, f"columns {', '.join(_COLUMNS)}"),
+            *split_file_invalid(dataset, category, CSV, listed.problems, f"columns {', '.join(_COLUMNS)}"),
             *missing,
-            *unlisted_files(dataset, category, on_disk, named, CSV),
+            *unlisted_files(dataset, category, on_disk, listed.lines, CSV),
             *ignored_files(dataset, category, others),
         ),
     )
