@@ -281,6 +281,7 @@ def test_anomalibs_engine_trains_it_every_epoch(train, tmp_path):
     fitted = detector.model.coefficients.clone()
     assert fitted.isfinite().all()
     (metrics,) = engine.test(detector, datamodule=data)
+    assert set(metrics) == {"image_AUROC", "image_F1Score"}
     assert metrics["image_AUROC"] > 0.9
     # Trained again on other labels, it forgets the first ones.
     flipped = part_of(train.stack, train.table["row"], ~train.is_bad)

@@ -517,6 +517,7 @@ def test_salt_and_pepper_in_equal_parts() -> None:
     for value in (0, 255):
         assert stats.binomtest(int((drifted[..., 0] == value).sum()), 500 * 400, 0.01).pvalue > 0.001
     assert set(np.unique(drifted)) == {0, 90, 255}
+    assert (image == 90).all(), "the argument stays as it was"
 
 
 # --- settings --------------------------------------------------------------------------------------------------------

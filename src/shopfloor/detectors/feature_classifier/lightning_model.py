@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from anomalib import LearningType
 from anomalib.data import Batch
-from anomalib.metrics import Evaluator
+from anomalib.metrics import AUROC, Evaluator, F1Score
 from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from anomalib.visualization import Visualizer
@@ -108,6 +108,13 @@ class FeatureClassifier(AnomalibModule):
     @staticmethod
     def configure_optimizers() -> None:
         """None: the classifier is not learned by steps."""
+
+    @staticmethod
+    def configure_evaluator() -> Evaluator:
+        """anomalib's metrics of image scores; there are no maps for the others."""
+        auroc = AUROC(fields=["pred_score", "gt_label"], prefix="image_")
+        f1_score = F1Score(fields=["pred_label", "gt_label"], prefix="image_")
+        return Evaluator(test_metrics=[auroc, f1_score])
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:
