@@ -24,6 +24,7 @@ from shopfloor.detectors.backbones import read_weights
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.fit import fit
 from shopfloor.detectors.predict import predict
+from shopfloor.detectors.stopping import Twin
 from shopfloor.metrics import image_auroc
 
 S = 64
@@ -187,6 +188,14 @@ def test_best_and_last_epoch(scale, aurocs, rule, best, stopped):
     scores = predict(checkpoint, scale[1], batch_size=4)[0]["pred_score"]
     assert image_auroc(scores, scale[1].is_bad) == record["validation"]["image_auroc"][best - 1]
     assert json.loads(json.dumps(record)) == record
+
+
+def test_small_differences_count(scale, monkeypatch):
+    """A step of the AUROC is 1 / (good images x bad images); 32 bits would take it for a tie."""
+    values = iter([0.5, 0.5 + 1e-9, 0.5 + 2e-9, 0.5 + 2e-9])
+    monkeypatch.setattr(Twin, "image_auroc", lambda _: next(values))
+    record = fit_scripted(scale, [0.5] * 4, {**AUROC, "patience": 1})[1]
+    assert (record["best_epoch"], record["stopped_epoch"]) == (3, 4)
 
 
 def test_patience_counts_checks(scale):
