@@ -160,7 +160,7 @@ def test_validation(project: Path) -> None:
     assert table["best_epoch"].to_dict() == {name: record["best_epoch"] for name, record in records.items()}
     metrics = load(project, by_rule["early_stop"].metrics).set_index("metric")["value"]
     assert table.loc["early_stop", "image_auroc"] == pytest.approx(metrics["image_auroc"])
-    assert "Epoch tested" in report(project, "validation")
+    assert "Best epoch" in report(project, "validation")
     assert json.loads((project / "data/08_reporting/validation/grid.json").read_text())["grid"]["splits"] == [
         "holdout_20"
     ]

@@ -99,7 +99,8 @@ def stopping_table(metrics: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One line per dataset, detector and rule (``condition``): `STOPPING_METRICS`, ``stopped_epoch`` (epochs trained)
-        and ``best_epoch`` (of the state that was tested), means over categories and seeds. Empty without a rule.
+        and ``best_epoch`` (on the held-out images; the tested state, except at full length, where the last is tested),
+        means over categories and seeds. Empty without a held-out part.
     """
     table = dataset_table(metrics)
     keys = ["dataset", "detector", "image_size", "condition"]

@@ -322,8 +322,9 @@ _DOMAIN_TEXT = (
     "Percent, per recording condition. A test set of several conditions is measured on each, and the mean is shown."
 )
 _STOPPING_TEXT = (
-    "Percent, and epochs: how many were trained, and after which one the tested state was reached. All rows have the "
-    "same training images; the held-out ones were cut from the training data and are in no test set."
+    "Percent, and epochs: how many were trained, and which was the best on the held-out images. With a rule the state "
+    "of the best epoch is tested, at full length that of the last. All rows have the same training images; the held-out "
+    "ones were cut from the training data and are in no test set."
 )
 
 
@@ -351,7 +352,7 @@ def _stopping_table(table: pd.DataFrame) -> Table:
     page_table = _table("Rules of stopping", table, shown, [Column(METRICS[name], is_number=True) for name in shown])
     place = [column.label for column in page_table.columns].index(METRICS[shown[-1]]) + 1
     columns = list(page_table.columns)
-    columns[place:place] = [Column("Epochs trained", is_number=True), Column("Epoch tested", is_number=True)]
+    columns[place:place] = [Column("Epochs trained", is_number=True), Column("Best epoch", is_number=True)]
     lines = [
         [*line[:place], _field(row["stopped_epoch"]), _field(row["best_epoch"]), *line[place:]]
         for line, row in zip(page_table.lines, table.to_dict("records"), strict=True)
