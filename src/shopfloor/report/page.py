@@ -323,8 +323,8 @@ _DOMAIN_TEXT = (
 )
 _STOPPING_TEXT = (
     "Percent, and epochs: how many were trained, and which was the best on the held-out images. With a rule the state "
-    "of the best epoch is tested, at full length that of the last. All rows have the same training images; the held-out "
-    "ones were cut from the training data and are in no test set."
+    "of the best epoch is tested, at full length that of the last. All rows have the same training images; the "
+    "held-out ones were cut from the training data and are in no test set."
 )
 
 
