@@ -96,7 +96,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
         project = Path(self.conf_source).resolve().parent
         for block in ("datasets", "own_data"):
             for entry in (parameters.get(block) or {}).values():
-                if isinstance(entry, dict) and entry.get("root"):
+                if isinstance(entry, dict) and entry.get("root") and isinstance(entry["root"], str):
                     entry["root"] = str(project / Path(entry["root"]).expanduser())
         return parameters
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,34 @@ class ChangedFolderHooks:
 
     @staticmethod
     def _check(inputs: list[str], index_name: str, catalog: CatalogProtocol) -> None:
+        from shopfloor.catalog.index import FolderChangedError
         from shopfloor.pipelines.data_prep.nodes import check_unchanged
+        from shopfloor.readers import DatasetError
 
         dataset: Any = catalog.get(index_name)
         path = Path(dataset._filepath)
-        # The table of files may be gone or damaged, in which case nothing is known of them.
-        inputs = [re.sub(r"\.files$", ".known_files", name) for name in inputs]
+        settings, *folder = (catalog.load(name) for name in inputs if not name.endswith(".files"))
         try:
-            check_unchanged(dataset.load(), path.stat().st_mtime_ns, *(catalog.load(name) for name in inputs))
+            index = dataset.load()
+            check_unchanged(index, settings, *folder)
+        except FolderChangedError as error:
+            if _is_trained_on(path):
+                raise FolderChangedError(index, error.changed, path) from error
+            logger.info("%s has changed since its last check, and nothing was trained on it: checked again.", path.name)
+            path.unlink()
+        except DatasetError as error:
+            # The nodes that need the folder will say so, and cost their own cells only.
+            logger.warning("%s", error.message)
         except click.ClickException:
             raise
         except Exception as error:  # a damaged table can break anywhere
             raise click.ClickException(f"{path} cannot be used: {error}. Delete it and run again.") from error
+
+
+def _is_trained_on(index: Path) -> bool:
+    """Whether a checkpoint of the category is there, in the layer of models beside that of the index."""
+    dataset, category, *_ = index.name.split(".")
+    return any((index.parents[1] / "06_models").glob(f"{dataset}.{category}.*"))
 
 
 class AccountHooks:

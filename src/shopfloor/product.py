@@ -17,6 +17,8 @@ _DATASET_KEYS = {
     "reader", "root", "categories", "options", "generator", "title", "licence", "source", "project_page",
     "measured_apart",
 }  # fmt: skip
+#: Stands for the categories of a dataset whose folder cannot be listed while the grid is planned.
+UNKNOWN_CATEGORY = "unknown"
 _BACKBONE_KEYS = {"weights", "mean", "std"}
 _GENERATOR_KEYS = {"seed", "size", "counts"}
 _COUNT_KEYS = {"train_good", "train_bad", "test_good", "test_bad"}
@@ -103,6 +105,11 @@ def _check_dataset(where: str, entry: Parameters) -> None:
     check_keys(where, entry, _DATASET_KEYS)
     if not isinstance(entry.get("root") or "", str):
         raise GridError(f"{where}.root: expected the path of a folder, found {entry['root']!r}.")
+    if not isinstance(entry.get("options") or {}, Mapping):
+        raise GridError(f"{where}.options: expected keys and values, found {entry['options']!r}.")
+    for category in list_of(where, "categories", entry) if entry.get("categories") else []:
+        if not isinstance(category, str):
+            raise GridError(f"{where}.categories: {category!r} is not a text. Put names in quotes, e.g. '01'.")
     if "generator" in entry:
         check_keys(f"{where}.generator", entry["generator"] or {}, _GENERATOR_KEYS)
         check_keys(f"{where}.generator.counts", entry["generator"].get("counts") or {}, _COUNT_KEYS)
@@ -111,12 +118,16 @@ def _check_dataset(where: str, entry: Parameters) -> None:
 def _category_names(block: str, dataset: str, entry: Parameters) -> list[str]:
     """Categories of a dataset: those that its entry lists, else the ones found in its folder."""
     if entry.get("categories"):
-        return [str(category) for category in entry["categories"]]
-    from shopfloor.readers import DEFAULT_READER, list_categories
+        return list_of(f"{block}.{dataset}", "categories", entry)
+    from shopfloor.readers import DEFAULT_READER, DatasetError, list_categories
 
     reader, options = entry.get("reader", DEFAULT_READER), entry.get("options") or {}
     page = entry.get("project_page", "")
-    return list(list_categories(reader, entry.get("root"), options, dataset=dataset, project_page=page))
+    try:
+        return list(list_categories(reader, entry.get("root"), options, dataset=dataset, project_page=page))
+    except DatasetError:
+        # Its own cells fail with the reason; other datasets run.
+        return [UNKNOWN_CATEGORY]
 
 
 def _own_data(parameters: Parameters) -> list[str]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.running import kedro, results, unfinished_files
-from tests.readers.trees import make_tree, save_mask
+from tests.readers.trees import make_tree, save_image, save_mask
 
 OWN = "own_data: {parts: {root: parts}}\n"
+PARTS = (("a", "train", "good"), ("g", "test", "good"), ("b", "test", "bad"))
 
 
 def write_local(project: Path, text: str) -> None:
@@ -132,9 +133,55 @@ def test_a_changed_folder_is_noticed_by_a_plain_and_by_a_resumed_run(project: Pa
     image.write_bytes((project / "parts2/bolt/train/good/001.png").read_bytes())
     for arguments in ([], ["--only-missing-outputs"]):
         assert_clear(
-            *run_own(project, *arguments), "[FOLDER_CHANGED] parts/bolt", "train/good/000.png", "02_intermediate"
+            *run_own(project, *arguments),
+            "[FOLDER_CHANGED] parts/bolt",
+            "train/good/000.png",
+            "02_intermediate/parts.bolt",
         )
     assert results(project) == before, "nothing of the old results is touched"
+
+
+def test_an_edited_list_is_noticed_although_no_image_changed(project: Path) -> None:
+    write_local(project, OWN)
+    (project / "parts").mkdir()
+    rows = [f"{part}/{i}.png,{split},{label}" for part, split, label in PARTS for i in range(4)]
+    for seed, row in enumerate(rows):
+        save_image(project / "parts" / row.split(",")[0], seed)
+    manifest = project / "parts/manifest.csv"
+    manifest.write_text("\n".join(["image,split,label", *rows]) + "\n")
+    assert run_own(project)[0] == 0
+    manifest.write_text(manifest.read_text().replace("b/0.png,test,bad", "b/0.png,test,good"))
+    for arguments in ([], ["--only-missing-outputs"]):
+        assert_clear(*run_own(project, *arguments), "[FOLDER_CHANGED] parts/parts", "b/0.png", ".index.csv")
+
+
+def test_a_folder_that_is_gone_is_missing_and_not_changed(project: Path) -> None:
+    write_local(project, OWN)
+    make_tree(project / "parts")
+    assert run_own(project)[0] == 0
+    (project / "parts").rename(project / "elsewhere")
+    code, output = run_own(project)
+    assert code == 1 and "[ROOT_MISSING] parts" in output and "FOLDER_CHANGED" not in output
+
+
+def test_a_folder_that_was_only_checked_may_change(project: Path) -> None:
+    write_local(project, OWN)
+    make_tree(project / "parts")
+    check = ("run", "--env=test", "--pipeline=data_prep", "--params=only.datasets=parts")
+    assert kedro(project, *check)[0] == 0
+    save_image(project / "parts/bolt/train/good/added.png", 77)
+    code, output = kedro(project, *check, "--only-missing-outputs")
+    assert code == 0 and "nothing was trained on it: checked again" in output, output
+    assert "1 files decoded" in output
+
+
+def test_a_missing_folder_of_the_users_own_does_not_stop_the_others(project: Path) -> None:
+    write_local(project, "own_data: {parts: {root: parts}, lost: {root: nowhere}}\n")
+    make_tree(project / "parts")
+    local = (project / "conf/local/parameters.yml").read_text()
+    write_local(project, local + "only: {datasets: [parts, lost]}\n")
+    code, output = kedro(project, "run", "--pipeline=data_prep")
+    assert_clear(code, output, "[ROOT_MISSING] lost", "bolt", "1 of 2 categories passed")
 
 
 def test_an_added_image_is_noticed(project: Path) -> None:

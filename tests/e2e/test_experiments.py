@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from sklearn.metrics import roc_auc_score
 
 from shopfloor.config import ProjectConfigLoader
 from shopfloor.grid import expand_experiments
+from shopfloor.session import ShopfloorSession
 from shopfloor.settings import CONFIG_LOADER_ARGS
 from tests.conftest import copy_project
 from tests.e2e.running import run
@@ -26,7 +26,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(project: Path, name: str) -> Any:
-    with KedroSession.create(project_path=bootstrap_project(project).project_path, env="test") as session:
+    bootstrap_project(project)
+    with ShopfloorSession.create(project_path=project, env="test") as session:
+        assert isinstance(session, ShopfloorSession)
         return session.load_context().catalog.load(name)
 
 

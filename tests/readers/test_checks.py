@@ -486,6 +486,13 @@ def test_unknown_option_names_the_accepted_ones(tmp_path: Path) -> None:
         find_root("folder", None)
 
 
+@pytest.mark.parametrize("options", [{"strict_counts": "false"}, {"strict_counts": 1}])
+def test_an_option_of_the_wrong_kind_is_not_taken_for_true(tmp_path: Path, options: dict[str, object]) -> None:
+    make_tree(tmp_path)
+    with pytest.raises(DatasetError, match="OPTION_INVALID.*strict_counts: ('false'|1)"):
+        read_index("folder", tmp_path, "demo", "bolt", options)
+
+
 def test_importing_the_readers_is_light() -> None:
     import subprocess
     import sys

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,7 +40,7 @@ def drifting() -> pd.DataFrame:
 
 
 def test_sizes_stand_side_by_side_and_each_dataset_counts_once() -> None:
-    table = size_table(SIZES).set_index("dataset")
+    table: Any = size_table(SIZES).set_index("dataset")
     assert table.loc["a", ["128", "256"]].tolist() == pytest.approx([0.7, 0.8])
     assert table.loc[MEAN_OVER_DATASETS, ["128", "256"]].tolist() == pytest.approx([0.8, 0.9])
     assert "image_size" not in table, "it is what the columns differ in"
@@ -46,15 +48,15 @@ def test_sizes_stand_side_by_side_and_each_dataset_counts_once() -> None:
 
 
 def test_a_size_that_lacks_a_category_is_a_hole_with_its_reason() -> None:
-    lost = SIZES.reset_index(drop=True)
+    lost: Any = SIZES.reset_index(drop=True)
     lost.loc[1, ["value", "status", "note"]] = [np.nan, "failed", "out of memory"]
-    line = size_table(lost).set_index("dataset").loc["a"]
+    line: Any = size_table(lost).set_index("dataset").loc["a"]
     assert np.isnan(line["128"]) and line["256"] == pytest.approx(0.8)
     assert line["missing"].startswith("128: a/y, seed 3341: failed")
 
 
 def test_drift_is_the_mean_over_its_seeds_on_datasets_that_drift() -> None:
-    table = drift_table(drifting())
+    table: Any = drift_table(drifting())
     assert table["dataset"].tolist() == ["a"], "b does not drift"
     assert table.loc[0, ["no_drift", "drift"]].tolist() == pytest.approx([0.9, 0.6])
     assert table.loc[0, "drift_sd"] == pytest.approx(0.2 / np.sqrt(2))
@@ -65,7 +67,7 @@ def test_domains_are_columns() -> None:
     metrics = pd.concat(
         [metrics_of({("a", "x", "d"): 0.9}, test_set="same"), metrics_of({("a", "x", "d"): 0.6}, test_set="shifted")]
     )
-    table = domain_table(pd.concat([metrics, drifting()]))
+    table: Any = domain_table(pd.concat([metrics, drifting()]))
     assert table.loc[0, ["same", "shifted"]].tolist() == pytest.approx([0.9, 0.6])
     assert domain_table(drifting()).empty
 
@@ -83,7 +85,7 @@ def stopped() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def test_rules_of_stopping_have_their_metrics_and_epochs() -> None:
-    table = stopping_table(*stopped()).set_index("condition")
+    table: Any = stopping_table(*stopped()).set_index("condition")
     assert table["image_auroc"].to_dict() == pytest.approx({"full_length": 0.85, "early_stop": 0.95})
     assert table["stopped_epoch"].to_dict() == {"full_length": 20, "early_stop": 14}
     assert table["best_epoch"].to_dict() == {"full_length": 20, "early_stop": 4}
@@ -108,7 +110,7 @@ def test_figures_draw_every_column() -> None:
 def test_the_page_shows_drift_with_its_counts_and_gallery(evaluation_run: FakeRun) -> None:
     from PIL import Image
 
-    run = evaluation_run
+    run: Any = evaluation_run
     full = run.metrics[run.metrics["test_set"] == "full"]
     metrics = pd.concat([full, full.assign(test_set="drift_3341", value=full["value"] - 0.1)], ignore_index=True)
     counts = pd.DataFrame({"dataset": ["odd<name"], "transform": ["rotation"], "images": [7], "emptied": [1]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 import pandas as pd
@@ -13,13 +14,14 @@ from shopfloor.catalog.atomic import CSVDataset
 class FolderChangedError(click.ClickException):
     """The files of a category are not those from which results of the same name were computed."""
 
-    def __init__(self, index: pd.DataFrame, changed: Iterable[str]) -> None:
-        changed, first = sorted(changed), index.iloc[0]
+    def __init__(self, index: pd.DataFrame, changed: Iterable[str], path: Path | None = None) -> None:
+        self.changed, first = sorted(changed), index.iloc[0]
         super().__init__(
-            f"[FOLDER_CHANGED] {first['dataset']}/{first['category']}: {len(changed)} images or masks were added, "
-            f"removed or altered since results were computed from this folder (first: {changed[0]}). Results of old "
-            f"and new files must not be mixed: put the files back, or delete the category's index in "
-            f"data/02_intermediate and run again, which makes everything anew that depends on it."
+            f"[FOLDER_CHANGED] {first['dataset']}/{first['category']}: {len(self.changed)} images or masks were added, "
+            f"removed, altered or listed otherwise since results were computed from this folder (first: "
+            f"{self.changed[0]}). Results of old and new files must not be mixed: put the files back, or delete "
+            f"{path or 'the index of the category in data/02_intermediate'} and run again, which makes everything anew "
+            f"that depends on it."
         )
 
 

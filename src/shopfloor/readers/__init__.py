@@ -178,6 +178,12 @@ def list_category(
         what = f"unknown option {', '.join(unknown)} of reader {reader}"
         where = f"accepted: {', '.join([*accepted, 'strict_counts'])}"
         raise DatasetError(Finding("OPTION_INVALID", dataset, category, what, where, "Correct the configuration"))
+    wrong = [f"{name}: {value!r}" for name, value in options.items() if not _fits(accepted[name], value)]
+    if not isinstance(strict_counts, bool):
+        wrong.append(f"strict_counts: {strict_counts!r}")
+    if wrong:
+        what = f"option of reader {reader} with a value of the wrong kind ({', '.join(wrong)})"
+        raise DatasetError(Finding("OPTION_INVALID", dataset, category, what, action="Correct the configuration"))
     available = list_categories(reader, root, options, dataset=dataset, project_page=project_page)
     require_category(dataset, category, available)
     place = find_root(reader, root)
@@ -211,9 +217,20 @@ def read_index(
     return check_category(files, measure(files, known))
 
 
-def _options_of(function: Callable[..., Any]) -> list[str]:
+def _options_of(function: Callable[..., Any]) -> dict[str, str]:
+    """Options of a reader's function and their annotations."""
     parameters = inspect.signature(function).parameters.values()
-    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    return {p.name: str(p.annotation) for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def _fits(annotation: str, value: Any) -> bool:
+    """Whether a value from a parameter file is of the kind that a reader asks for; only plain kinds are compared."""
+    if annotation.endswith("| None") and value is None:
+        return True
+    kind = annotation.removesuffix("| None").strip()
+    if kind == "bool":
+        return isinstance(value, bool)
+    return kind != "int" or (isinstance(value, int) and not isinstance(value, bool))
 
 
 def _findings_of(function: Callable[..., Any], root: Path, *arguments: Any, **options: Any) -> Any:

@@ -82,11 +82,8 @@ def account_text(table: pd.DataFrame) -> str:
         if len(there):
             lines += _rows(there)
         failed = part[part["status"] != "passed"]
-        # What differs in the category's name only is said once, as for all categories that were not downloaded.
-        notes = [
-            note.replace(category, "<category>")
-            for note, category in zip(failed["note"], failed["category"], strict=True)
-        ]
+        # Categories that were not downloaded differ in their name only, which is said once.
+        notes = failed["note"].str.replace(r"category \S+ not found", "category not found", regex=True).tolist()
         for note, alike in failed.groupby(notes, sort=False):
             text = str(note) if len(alike) > 1 else alike["note"].iloc[0]
             lines.append(f"  {alike['status'].iloc[0]}: {', '.join(alike['category'])}")
@@ -106,5 +103,8 @@ def _rows(part: pd.DataFrame) -> list[str]:
                 f"{n}" if pd.isna(e) else f"{n}/{e}" for n, e in zip(found, expected, strict=True)
             ]
     shown["sizes"] = part["sizes"]
-    text = pd.DataFrame(shown).to_string(index=False, justify="left")
-    return [f"  {line}" for line in text.splitlines()]
+    shown["masks"] = part["pixel_labels"].map({True: "yes", False: "no"})
+    columns = [[name, *map(str, values)] for name, values in shown.items()]
+    widths = [max(map(len, column)) for column in columns]
+    padded = [[cell.ljust(width) for cell in column] for column, width in zip(columns, widths, strict=True)]
+    return ["  " + "  ".join(row).rstrip() for row in zip(*padded, strict=True)]

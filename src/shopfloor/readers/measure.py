@@ -84,7 +84,7 @@ def measure(files: CategoryFiles, known: Mapping[str, FileFacts] | None = None) 
     with thread_pool() as pool:
         measured = pool.map(lambda path: measure_file(files.root / path, is_mask=jobs[path]), wanted)
         title = f"Checking {files.dataset}/{files.category}"
-        progress = tqdm(measured, desc=title, total=len(wanted), unit="file", leave=False, disable=None)
+        progress = tqdm(measured, desc=title, total=len(wanted), unit="file", mininterval=1.0)
         fresh = dict(zip(wanted, progress, strict=True))
     return {path: fresh.get(path) or known[path] for path in jobs}
 

@@ -39,7 +39,10 @@ class EmptyGridError(click.ClickException):
     """The parameters leave nothing to run."""
 
     def __init__(self) -> None:
-        super().__init__("Nothing to run: the grid is empty. Look at the experiment's lists and at `only`.")
+        super().__init__(
+            "Nothing to run: the grid is empty. Look at the experiment's lists and at `only`, "
+            "which narrows them and adds nothing."
+        )
 
 
 class LocalRunner(SequentialRunner):
@@ -145,6 +148,8 @@ def _reason(error: BaseException) -> str:
         cause = error.__cause__
         if cause is None or isinstance(cause, click.ClickException | DatasetError):
             return _reason(cause) if cause else str(error)
+        if "while loading" not in str(error):  # what was to be saved could not be made
+            return _reason(cause)
         path = re.search(r"filepath=(?:Pure\w*Path\()?'?([^',)]+)", str(error))
         file = f"{path.group(1)}: " if path else ""
         return f"{file}{_reason(cause)}. If this file is damaged, delete it."

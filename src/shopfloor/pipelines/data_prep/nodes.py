@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from shopfloor.catalog.image_stack import LazyStack
-from shopfloor.catalog.index import FolderChangedError, check_same_files
+from shopfloor.catalog.index import FolderChangedError
 from shopfloor.pipelines.lazy_stack import lazy_stack
 from shopfloor.readers import DEFAULT_READER, find_root, list_category
 from shopfloor.readers.account import ACCOUNT_COLUMNS, COUNT_COLUMNS, check_line, codes_in
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.checks import check_category
-from shopfloor.readers.index_table import changed_files, split_paths
+from shopfloor.readers.index_table import changed_files, join_paths, split_paths
 from shopfloor.readers.measure import facts_from_table, facts_table, measure, thread_pool
 from shopfloor.readers.pixels import read_image, read_mask, resize_mask
 from shopfloor.runners.missing import MissingResult
@@ -129,38 +129,32 @@ def account_for_datasets(
     return pd.DataFrame(lines, columns=ACCOUNT_COLUMNS).astype(dict.fromkeys(COUNT_COLUMNS, "Int64"))
 
 
-def check_unchanged(
-    index: pd.DataFrame,
-    indexed_ns: int,
-    settings: Settings,
-    files: pd.DataFrame,
-    folder: Path | None = None,
-) -> None:
-    """Make sure that the files are still those that the index was made from.
+def check_unchanged(index: pd.DataFrame, settings: Settings, folder: Path | None = None) -> None:
+    """Make sure that the files, and what lists say of them, are still what the index was made from.
 
-    Path, size and time of every indexed file are compared. Only where a folder changed since, which is how an added
-    file shows, is the category read again.
+    The category is listed again, which opens no image, and path, size and time of every indexed file are compared.
 
     Args:
         index: Index table of one category.
-        indexed_ns: When it was written, in nanoseconds since 1970.
         settings: The dataset's entry.
-        files: What was measured of its files.
         folder: Root of a generated dataset.
 
     Raises:
-        FolderChangedError: Files were added, altered or removed.
-        DatasetError: The folder is gone or cannot be read any more.
+        FolderChangedError: Files were added, altered or removed, or a list now says something else of them.
+        DatasetError: The folder is gone or cannot be listed any more.
     """
-    root = dataset_root(settings, folder)
-    if changed := changed_files(index, root):
+    first = index.iloc[0]
+    listed = _list(settings, folder, first["dataset"], first["category"])
+    changed = set(changed_files(index, dataset_root(settings, folder)))
+    columns = ["image", "split", "label", "defect_type", "domain", "masks"]
+    known = set(index[columns].itertuples(index=False, name=None))
+    found = {
+        # the index has no masks of good images
+        (s.image, s.split, s.label, s.defect_type, s.domain, join_paths(s.masks) if s.label == "bad" else "")
+        for s in listed.samples
+    }
+    if changed := changed | {image for image, *_ in known ^ found}:
         raise FolderChangedError(index, changed)
-    images = [PurePosixPath(image) for image in index["image"]]
-    folders = {parent for image in images for parent in image.parents}
-    if max((root / each).stat().st_mtime_ns for each in folders) > indexed_ns:
-        first = index.iloc[0]
-        found, _ = index_category(settings, files, folder, dataset=first["dataset"], category=first["category"])
-        check_same_files(index, found)
 
 
 def prepare_images(

@@ -154,6 +154,8 @@ def show_examples(
     """
     from shopfloor.report.examples import draw_examples
 
+    if test_masks is not None and not test_masks.table["has_pixel_labels"].any():
+        test_masks = None  # all zero, because the dataset has none
     return draw_examples(scores, test_images, maps, test_masks)
 
 
