@@ -125,6 +125,8 @@ def test_the_rules_of_stopping_share_their_split_and_not_their_training(paper: d
     cells = [cell for cell in paper["validation"] if cell.detector == "csflow" and cell.seed == 3341]
     assert {cell.condition.name for cell in cells} == {"full_length", "early_stop"}
     assert len({cell.train for cell in cells}) == 1 and len({cell.checkpoint for cell in cells}) == 2
+    (early,) = {cell.condition.stopping for cell in cells if cell.condition.name == "early_stop"}
+    assert dict(early) == {"monitor": "image_auroc", "patience": 10}
     base = expand_experiments(parameters("base"))["validation"].cells
     assert {cell.condition.name for cell in base} == {"full_length", "early_stop", "early_stop_good"}
 
