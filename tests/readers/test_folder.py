@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shopfloor.readers import DatasetError, list_categories
+from shopfloor.readers import DatasetError, list_categories, read_index
 from tests.readers.trees import make_tree, read, save_image, save_mask
 
 
@@ -300,9 +300,12 @@ def test_magnetic_tile(shared_data: Path, caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_mpdd_metal_plate(shared_data: Path) -> None:
-    root = shared_data / "mpdd_512"
-    index = read(root, "metal_plate")
+    """A copy of another size with merged types of defects: read, with the differences as warnings."""
+    index, warnings = read_index("mpdd", shared_data / "mpdd_512", "mpdd", "metal_plate")
     counts = index.groupby(["split", "label"]).size().to_dict()
     assert counts == {("train", "good"): 54, ("test", "good"): 26, ("test", "bad"): 71}
     assert index[["width", "height"]].drop_duplicates().to_numpy().tolist() == [[512, 512]]
-    assert index["has_pixel_labels"].all()
+    assert index["has_pixel_labels"].all() and (index.loc[index["label"] == "bad", "masks"] != "").all()
+    assert [warning.code for warning in warnings] == ["COUNT_MISMATCH", "IMAGE_SIZE"]
+    assert "defect bad: 71 found, 0 expected" in warnings[0].text
+    assert "151 images are not 1024 x 1024 pixels as published" in warnings[1].text
