@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from shopfloor.report.tables import METRICS, dataset_table, mean_table, present_metrics
+from shopfloor.report.tables import dataset_table, mean_table, present_metrics
 
 MEAN_OVER_DATASETS = "mean over datasets"
 NOISE_METRICS = ("image_auroc", "image_pg2", "image_pb2", "pixel_aupro")
@@ -154,8 +154,3 @@ def _line(metric: str, by_column: Mapping[str, pd.Series | None]) -> dict[str, A
             missing.append(f"{column}: {source['missing']}")
     line["status"] = next((kind for kind in ("incomplete", "failed", "missing") if kind in kinds), "ok")
     return line | {"not_available": " ".join(not_available), "missing": "; ".join(missing)}
-
-
-def metric_label(metric: str) -> str:
-    """Name of a metric as a reader sees it."""
-    return METRICS.get(metric, metric)

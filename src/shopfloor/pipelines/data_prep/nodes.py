@@ -178,7 +178,9 @@ def prepare_images(
     def prepare(row: int) -> np.ndarray:
         return read_image(paths[row], image_size)
 
-    return lazy_stack(prepare, len(index), (image_size, image_size, 3), f"{_place(index)}: images {image_size} px")
+    return lazy_stack(
+        prepare, len(index), (image_size, image_size, 3), f"{category_title(index)}: images {image_size} px"
+    )
 
 
 def _warn_of_enlarged(index: pd.DataFrame, image_size: int) -> None:
@@ -215,7 +217,7 @@ def prepare_masks(index: pd.DataFrame, settings: Settings, folder: Path | None =
         files, shape = masks[row]
         return resize_mask(read_mask(files, shape), image_size) if files else np.zeros((image_size,) * 2, np.uint8)
 
-    return lazy_stack(prepare, len(index), (image_size, image_size), f"{_place(index)}: masks {image_size} px")
+    return lazy_stack(prepare, len(index), (image_size, image_size), f"{category_title(index)}: masks {image_size} px")
 
 
 def report_resize(
@@ -285,6 +287,7 @@ def dataset_root(settings: Settings, folder: Path | None) -> Path:
     return find_root(settings.get("reader", DEFAULT_READER), folder or settings.get("root"))
 
 
-def _place(index: pd.DataFrame) -> str:
+def category_title(index: pd.DataFrame) -> str:
+    """Dataset and category of an index table, for progress bars."""
     first = index.iloc[0]
     return f"{first['dataset']}/{first['category']}"

@@ -15,7 +15,7 @@ from PIL.Image import Image
 
 from shopfloor.catalog.image_stack import ImagePart, LazyStack
 from shopfloor.perturbations import drift as drifts
-from shopfloor.pipelines.data_prep.nodes import dataset_root
+from shopfloor.pipelines.data_prep.nodes import category_title, dataset_root
 from shopfloor.pipelines.lazy_stack import lazy_stack
 from shopfloor.readers.index_table import split_paths
 from shopfloor.readers.pixels import read_image, read_mask, resize_image, resize_mask
@@ -82,7 +82,7 @@ def drift_images(
         image = read_image(root / images[row], None if at_source else image_size)
         return resize_image(drifts.drift_image(image, parameters[row], drift), image_size)
 
-    title = f"{_place(index)}: drifted images {image_size} px"
+    title = f"{category_title(index)}: drifted images {image_size} px"
     return lazy_stack(prepare, len(images), (image_size, image_size, 3), title)
 
 
@@ -114,7 +114,9 @@ def drift_masks(
         mask = mask if at_source else resize_mask(mask, image_size)
         return resize_mask(drifts.drift_mask(mask, parameters[row], drift), image_size)
 
-    return lazy_stack(prepare, len(masks), (image_size, image_size), f"{_place(index)}: drifted masks {image_size} px")
+    return lazy_stack(
+        prepare, len(masks), (image_size, image_size), f"{category_title(index)}: drifted masks {image_size} px"
+    )
 
 
 def cut_drifted(stack: np.ndarray, test: pd.DataFrame) -> ImagePart:
@@ -171,8 +173,3 @@ def show_drift(
     bad = [image for image in draw["image"] if labels[image] == "bad"]
     image = read_image(dataset_root(settings, folder) / bad[0])
     return draw_gallery(image, drift, name=bad[0])
-
-
-def _place(index: pd.DataFrame) -> str:
-    first = index.iloc[0]
-    return f"{first['dataset']}/{first['category']}"
