@@ -15,6 +15,17 @@ from shopfloor.catalog.image_stack import ImagePart
 
 
 @dataclass
+class PartBatch(ImageBatch):
+    """anomalib's batch, with what only some detectors look at.
+
+    Attributes:
+        foreground: Where the part is and not the background, ``(B, H, W)``, bool; None where that is not known.
+    """
+
+    foreground: torch.Tensor | None = None
+
+
+@dataclass
 class StoredBatch:
     """A batch as it is stored.
 
