@@ -26,12 +26,17 @@ _WITHOUT_EFFECT = ("size_multiple", "num_workers")
 
 #: Raise one of these when the code that makes the file changes its content; what depends on it gets new names.
 CODE_VERSIONS = {
-    "index": 1, "images": 1, "split": 1, "weights": 1, "fit": 1, "predict": 1, "measure": 1, "report": 1,
-    "account": 1, "drift": 1,
+    "index": 1, "images": 1, "split": 1, "weights": 1, "fit": 2, "predict": 1, "measure": 1, "report": 1,
+    "account": 1, "drift": 1, "textures": 1, "foreground": 1,
 }  # fmt: skip
 
 
 FULL_TEST_SET = "full"
+
+#: What a pretrained network can be to a detector: keys of its entry, and arguments of its class.
+NETWORK_ROLES = ("backbone", "encoder")
+#: How a detector is told where the part is: not at all, by masks of the user, by segmenting the training images.
+FOREGROUND_METHODS = ("none", "folder", "automatic", "mobile_sam")
 
 
 def digest(*parts: Any) -> str:
@@ -182,7 +187,8 @@ class Cell(Category):
         condition: Training condition.
         seed: Seed of the training and of the condition's draw.
         detector_settings: The detector's entry.
-        backbone_settings: Entry of the detector's backbone, None for a detector that names none.
+        network_settings: By name, entry of each pretrained network that the detector names.
+        texture_settings: Entry of the texture images it makes defects of; None for a detector that needs none.
         common_draw: The draw whose test set this cell is measured on instead of its own; None for its own.
         common_seed: Seed of that draw.
         drift: Drift of the test images; None leaves them as they are.
@@ -194,7 +200,8 @@ class Cell(Category):
     condition: Condition
     seed: int
     detector_settings: Parameters = field(compare=False, repr=False)
-    backbone_settings: Parameters | None = field(compare=False, repr=False)
+    network_settings: Mapping[str, Parameters] = field(compare=False, repr=False)
+    texture_settings: Parameters | None = field(compare=False, repr=False)
     common_draw: Condition | None = None
     common_seed: int | None = None
     drift: Drift | None = None
@@ -225,17 +232,37 @@ class Cell(Category):
             self._split_digest(self.condition, self.seed),
             self.condition.stopping,
             {key: value for key, value in self.detector_settings.items() if key not in _WITHOUT_EFFECT},
-            self._backbone_facts,
+            {name: self._network_facts(name) for name in self.network_settings},
+            self._textures_digest,
+            self._foreground_facts,
             self.seed,
         )
 
-    @cached_property
-    def _backbone_facts(self) -> dict[str, Any]:
-        """The backbone's entry; of a weight file its name counts and not where it lies."""
-        facts = dict(self.backbone_settings or {})
+    def _network_facts(self, name: str) -> dict[str, Any]:
+        """A pretrained network's entry; of a weight file its name counts and not where it lies."""
+        facts = dict(self.network_settings[name])
         if isinstance(weights := facts.get("weights"), Mapping) and "file" in weights:
             facts["weights"] = Path(weights["file"]).name
         return facts
+
+    @cached_property
+    def _textures_digest(self) -> str:
+        """Of a texture folder its name counts and not where it lies."""
+        if self.texture_settings is None:
+            return ""
+        folder = Path(str(self.texture_settings.get("folder"))).name
+        return digest(CODE_VERSIONS["textures"], self.textures_entry, folder, self.image_size)
+
+    @cached_property
+    def _foreground_facts(self) -> list[Any]:
+        method = self.foreground_method
+        return [] if method == "none" else [CODE_VERSIONS["foreground"], method, self._foreground_settings]
+
+    @property
+    def _foreground_settings(self) -> dict[str, Any]:
+        """What the masks depend on beside the images."""
+        given = self.dataset_settings.get("foreground_folder") if self.foreground_method == "folder" else None
+        return {"folder": Path(given).name} if given else {}
 
     @cached_property
     def _coordinates(self) -> str:
@@ -372,28 +399,69 @@ class Cell(Category):
         return f"perturbation.{self.split_name(self.common_draw, self.common_seed)}.test"
 
     @property
-    def backbone(self) -> str | None:
-        return self.detector_settings.get("backbone")
+    def networks(self) -> dict[str, str]:
+        """Names of the detector's pretrained networks by what they are to it."""
+        named = {role: self.detector_settings.get(role) for role in NETWORK_ROLES}
+        return {role: name for role, name in named.items() if name}
 
-    @property
-    def backbone_params(self) -> str:
-        return f"params:backbones.{self.backbone}"
+    def network_params(self, network: str) -> str:
+        """Entry of a pretrained network."""
+        return f"params:backbones.{network}"
 
     @property
     def detector_params(self) -> str:
         return f"params:detectors.{self.detector}"
 
-    @cached_property
-    def weights_name(self) -> str:
-        return f"{slug(str(self.backbone))}.{digest(CODE_VERSIONS['weights'], self.backbone, self._backbone_facts)}"
+    def weights_name(self, network: str) -> str:
+        """Name of a pretrained network's weights, without stage and content."""
+        return f"{slug(network)}.{digest(CODE_VERSIONS['weights'], network, self._network_facts(network))}"
+
+    def weights(self, network: str) -> str:
+        """Weights of a pretrained network."""
+        return f"training.{self.weights_name(network)}.weights"
 
     @property
-    def weights(self) -> str:
-        return f"training.{self.weights_name}.weights"
+    def textures_entry(self) -> str | None:
+        """Name of the texture images in the parameter files."""
+        return self.detector_settings.get("textures")
+
+    @property
+    def textures_name(self) -> str:
+        return f"textures.{slug(str(self.textures_entry))}.{self.image_size}.{self._textures_digest}"
+
+    @property
+    def textures(self) -> str:
+        return f"data_prep.{self.textures_name}.images"
+
+    @property
+    def foreground_method(self) -> str:
+        """How the detector is told where the part is: one of :data:`FOREGROUND_METHODS`."""
+        settings = self.detector_settings
+        of_dataset = (settings.get("foreground_of") or {}).get(self.dataset)
+        return str(of_dataset or settings.get("foreground", "none"))
+
+    @cached_property
+    def foreground_name(self) -> str:
+        """Name of the foreground masks of the training images, without stage and content."""
+        code = digest(self.part_name, self._foreground_facts)
+        drawn = self._drawn(self.condition, self.seed)
+        return f"{self._data}.{self.image_size}.{drawn}.{slug(self.foreground_method)}.{code}"
+
+    @property
+    def foreground(self) -> str:
+        return f"perturbation.{self.foreground_name}.foreground"
+
+    @property
+    def foreground_preview(self) -> str:
+        return f"perturbation.{self.foreground_name}.foreground_preview"
 
     @property
     def checkpoint(self) -> str:
         return f"training.{self.fit_name}.checkpoint"
+
+    @property
+    def fit_log(self) -> str:
+        return f"training.{self.fit_name}.fit_log"
 
     @property
     def fit_record(self) -> str:

@@ -23,7 +23,14 @@ logger = logging.getLogger(__name__)
 
 LOCAL_ENV = "local"
 #: What a machine's owner says in conf/local, whatever the environment: where data and weights lie.
-LOCAL_BLOCKS = ("datasets", "own_data", "backbones")
+LOCAL_BLOCKS = ("datasets", "own_data", "backbones", "textures", "foreground")
+
+#: Keys that hold the path of a folder, by block.
+_FOLDER_KEYS = {
+    "datasets": ("root", "foreground_folder"),
+    "own_data": ("root", "foreground_folder"),
+    "textures": ("folder",),
+}
 
 
 class ConfigError(click.ClickException):
@@ -94,10 +101,11 @@ class ProjectConfigLoader(OmegaConfigLoader):
     def _with_absolute_roots(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Folders are relative to the project, as in the catalog, wherever the command or notebook was started."""
         project = Path(self.conf_source).resolve().parent
-        for block in ("datasets", "own_data"):
+        for block, keys in _FOLDER_KEYS.items():
             for entry in (parameters.get(block) or {}).values():
-                if isinstance(entry, dict) and entry.get("root") and isinstance(entry["root"], str):
-                    entry["root"] = str(project / Path(entry["root"]).expanduser())
+                for key in keys if isinstance(entry, dict) else ():
+                    if entry.get(key) and isinstance(entry[key], str):
+                        entry[key] = str(project / Path(entry[key]).expanduser())
         return parameters
 
 

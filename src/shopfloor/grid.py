@@ -59,12 +59,12 @@ def expand_experiments(parameters: Parameters) -> dict[str, Experiment]:
     Raises:
         GridError: An entry asks for something impossible.
     """
-    for block in ("datasets", "own_data", "detectors", "backbones", "only"):
+    for block in ("datasets", "own_data", "detectors", "backbones", "textures", "only"):
         if not isinstance(entries := parameters.get(block) or {}, Mapping):
             raise GridError(f"{block}: expected names with settings below them, found {entries!r}.")
         for name in entries:
-            # a dot or slash would not be one part of a path; timm's tags have dots
-            allowed = r"[\w.-]+" if block == "backbones" else r"[\w-]+"
+            # a dot or slash would not be one part of a path; timm's tags have dots, torchvision's networks a prefix
+            allowed = r"(torchvision/)?[\w.-]+" if block == "backbones" else r"[\w-]+"
             if not isinstance(name, str) or not re.fullmatch(allowed, name):
                 raise GridError(
                     f"{block}: {name!r} cannot be a name. Use letters, digits, _ and - (a number in quotes)."

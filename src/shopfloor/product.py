@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from shopfloor.cell import Parameters
+from shopfloor.cell import FOREGROUND_METHODS, NETWORK_ROLES, Parameters
 from shopfloor.parameter_checks import GridError, check_keys, entry_of, joined, list_of, whole_number
 
 LEARNING_TYPES = ("one_class", "unsupervised", "supervised")
 _DETECTOR_KEYS = {
-    "class_path", "init_args", "backbone", "learning_type", "gives_maps", "batch_size", "trainer", "size_multiple",
-    "num_workers", "version",
+    "class_path", "init_args", "backbone", "encoder", "textures", "foreground", "foreground_of", "learning_type",
+    "gives_maps", "batch_size", "balance", "trainer", "size_multiple", "num_workers", "version",
 }  # fmt: skip
 _DATASET_KEYS = {
     "reader", "root", "categories", "options", "generator", "title", "licence", "source", "project_page",
-    "measured_apart",
+    "measured_apart", "foreground_folder",
 }  # fmt: skip
 #: Stands for the categories of a dataset whose folder cannot be listed while the grid is planned.
 UNKNOWN_CATEGORY = "unknown"
 _BACKBONE_KEYS = {"weights", "mean", "std"}
+_TEXTURE_KEYS = {"folder", "title", "licence", "source"}
+_BALANCE_KEYS = {"good", "bad", "batches"}
 _GENERATOR_KEYS = {"seed", "size", "counts"}
 _COUNT_KEYS = {"train_good", "train_bad", "test_good", "test_bad"}
 
@@ -54,10 +56,59 @@ def _detector(parameters: Parameters, experiment: str, name: str) -> dict[str, A
     if trainer.get("max_epochs") is None and trainer.get("max_steps") is None:
         raise GridError(f"{where}.trainer: say max_epochs or max_steps; Lightning would train for 1,000 epochs.")
     whole_number(where, "batch_size", entry.get("batch_size"))
-    backbone = entry.get("backbone")
-    backbone_settings = entry_of(parameters, "backbones", backbone, f"{where}.backbone") if backbone else None
-    check_keys(f"backbones.{backbone}", backbone_settings or {}, _BACKBONE_KEYS)
-    return {"detector": name, "detector_settings": entry, "backbone_settings": backbone_settings}
+    _check_balance(where, entry)
+    _check_foreground(parameters, where, entry)
+    return {
+        "detector": name,
+        "detector_settings": entry,
+        "network_settings": _networks(parameters, where, entry),
+        "texture_settings": _textures(parameters, where, entry),
+    }
+
+
+def _networks(parameters: Parameters, where: str, entry: Parameters) -> dict[str, Parameters]:
+    """Entry of each pretrained network that a detector names."""
+    found = {}
+    for role in NETWORK_ROLES:
+        if name := entry.get(role):
+            found[name] = entry_of(parameters, "backbones", name, f"{where}.{role}")
+            check_keys(f"backbones.{name}", found[name], _BACKBONE_KEYS)
+    return found
+
+
+def _textures(parameters: Parameters, where: str, entry: Parameters) -> Parameters | None:
+    """Entry of the texture images that a detector names."""
+    if not (name := entry.get("textures")):
+        return None
+    textures = entry_of(parameters, "textures", name, f"{where}.textures")
+    check_keys(f"textures.{name}", textures, _TEXTURE_KEYS)
+    return textures
+
+
+def _check_foreground(parameters: Parameters, where: str, entry: Parameters) -> None:
+    """How a detector is told where the part is, in general and for some datasets."""
+    of = entry.get("foreground_of") or {}
+    if not isinstance(of, Mapping):
+        raise GridError(f"{where}.foreground_of: expected datasets with a method below them, found {of!r}.")
+    known = {*(parameters.get("datasets") or {}), *(parameters.get("own_data") or {})}
+    if unknown := [name for name in of if name not in known]:
+        raise GridError(f"{where}.foreground_of: {joined(unknown)} is unknown. Known datasets: {joined(known)}.")
+    for place, method in {"foreground": entry.get("foreground", "none"), **of}.items():
+        if method not in FOREGROUND_METHODS:
+            raise GridError(f"{where}.{place}: {method!r} is none of {joined(FOREGROUND_METHODS)}.")
+
+
+def _check_balance(where: str, entry: Parameters) -> None:
+    """How many good and bad images each batch of a supervised detector holds."""
+    if (balance := entry.get("balance")) is None:
+        return
+    if not isinstance(balance, Mapping):
+        raise GridError(f"{where}.balance: expected good, bad and batches, found {balance!r}.")
+    check_keys(f"{where}.balance", balance, _BALANCE_KEYS)
+    for key in sorted(_BALANCE_KEYS):
+        whole_number(f"{where}.balance", key, balance.get(key))
+    if balance["good"] + balance["bad"] != entry["batch_size"]:
+        raise GridError(f"{where}.balance: good and bad do not add up to batch_size, {entry['batch_size']}.")
 
 
 def _check_size(experiment: str, detector: dict[str, Any], size: int) -> None:

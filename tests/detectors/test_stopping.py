@@ -244,13 +244,14 @@ def test_score_that_is_no_number_is_an_error_and_never_the_best(scale, stopping)
 class Learner(Stub):
     """Learns the mean brightness of images. Its loss: how far each is from what it learnt, squared.
 
-    ``offset`` is added from the third epoch on; it changes no gradient.
+    ``offset`` is added from the third epoch on; it changes no gradient. With ``spared`` images in a batch it is not.
     """
 
-    def __init__(self, offset: float = 0.0) -> None:
+    def __init__(self, offset: float = 0.0, spared: int = 0) -> None:
         super().__init__()
         self.model = _Deviation()
         self.offset = offset
+        self.spared = spared
 
     def training_step(self, batch):  # without the batch's number, as in anomalib's Dsr
         assert self.training
@@ -259,7 +260,7 @@ class Learner(Stub):
         deviation = self.model.deviation(batch.image)
         deviation.register_hook(lambda gradient: gradient)  # needs gradients switched on, as in anomalib's Dinomaly
         loss = deviation.square().mean()
-        if self.current_epoch >= 2:
+        if self.current_epoch >= 2 and len(batch.image) != self.spared:
             loss = loss + self.offset
         self.log("train_loss", loss)
         return {"loss": loss}
@@ -313,13 +314,21 @@ def test_good_loss_stops_the_training_without_the_bad_images(train, validation):
 
 
 def test_loss_that_is_no_number_is_an_error_where_it_decides(train, validation):
-    detector = stub("Learner", 4, batch_size=N_TRAIN, offset=NAN)
+    detector = stub("Learner", 4, batch_size=N_TRAIN, offset=NAN, spared=N_TRAIN)
     with pytest.raises(
         DetectorError, match=r"Learner, epoch 3: the loss on the good validation images is nan.*diverged"
     ):
         fit_stub(detector, train, validation, LOSS)
     record = fit_stub(detector, train, validation, AUROC)[1]
     assert record["validation"]["good_loss"][2] is None
+
+
+def test_training_loss_that_is_no_number_ends_the_training_with_the_last_good_values(train):
+    detector = stub("Learner", 4, batch_size=N_TRAIN, offset=NAN)
+    good = fit_stub(stub("Learner", 2, batch_size=N_TRAIN), train)[1]["losses"]["train_loss"][-1]
+    expected = rf"Learner, epoch 3, step 1: the loss is nan\. Last good epoch 2: learning_rate .*train_loss {good:.6g}"
+    with pytest.raises(DetectorError, match=expected):
+        fit_stub(detector, train)
 
 
 # Detectors that would notice if somebody looked at them in training

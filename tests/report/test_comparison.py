@@ -10,7 +10,7 @@ import pytest
 
 from shopfloor.report.comparison import MEAN_OVER_DATASETS, domain_table, drift_table, size_table, stopping_table
 from shopfloor.report.figures import drift_figure, overview_figures, size_figure
-from shopfloor.report.page import DriftResults, render_page
+from shopfloor.report.page import PagePictures, render_page
 from tests.report.conftest import FakeRun, value_rows
 
 
@@ -114,9 +114,9 @@ def test_the_page_shows_drift_with_its_counts_and_gallery(evaluation_run: FakeRu
     full = run.metrics[run.metrics["test_set"] == "full"]
     metrics = pd.concat([full, full.assign(test_set="drift_3341", value=full["value"] - 0.1)], ignore_index=True)
     counts = pd.DataFrame({"dataset": ["odd<name"], "transform": ["rotation"], "images": [7], "emptied": [1]})
-    drift = DriftResults(counts, {"odd<name · x": Image.new("RGB", (40, 30))})
+    pictures = PagePictures({}, galleries={"odd<name · x": Image.new("RGB", (40, 30))})
     costs = run.costs.assign(stopped_epoch=np.nan, best_epoch=np.nan)
-    page = render_page(run.run, run.categories, metrics, costs, {}, {}, {}, drift)
+    page = render_page(run.run, run.categories, metrics, costs, {}, {}, pictures, counts)
     assert 'id="drift"' in page and "Drawn transforms" in page and "rotation" in page
     assert "odd&lt;name · x" in page and "odd<name" not in page
     assert 'id="sizes"' not in page and 'id="stopping"' not in page

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from shopfloor.report.figures import overview_figures, score_histogram
-from shopfloor.report.page import headline, render_page
+from shopfloor.report.page import PagePictures, headline, render_page
 from tests.report.conftest import value_rows
 
 ATTACK = "<script>alert(1)</script>"
@@ -65,7 +65,7 @@ def render(fake, picture=None, **changed):
         costs=costs,
         figures=overview_figures(metrics, costs),
         score_figures={label: score_histogram(scores) for label, scores in fake.scores.items()},
-        examples=changed.get("examples", examples),
+        pictures=PagePictures(changed.get("examples", examples)),
     )
 
 
@@ -185,7 +185,7 @@ def test_json_of_a_figure_cannot_close_its_script(evaluation_run):
         evaluation_run.costs,
         {},
         {"x": figure},
-        {},
+        PagePictures({}),
     )
     content = [text for attributes, text in Reader(page).scripts if attributes.get("type") == "application/json"]
     assert len(content) == 1
@@ -253,7 +253,7 @@ def test_best_values_are_bold(evaluation_run):
 def test_a_run_that_failed_throughout_still_has_a_page(evaluation_run):
     metrics = evaluation_run.metrics.assign(value=np.nan, status="failed", note="disk full")
     costs = evaluation_run.costs.assign(status="failed", fit_seconds=np.nan, predict_ms_per_image=np.nan)
-    page = render_page(evaluation_run.run, evaluation_run.categories, metrics, costs, {}, {}, {})
+    page = render_page(evaluation_run.run, evaluation_run.categories, metrics, costs, {}, {}, PagePictures({}))
     words = Reader(page).words()
     assert "No detector has a complete set of image AUROC values; 0 of 8 cells finished, 8 failed." in words
     assert "Nothing to draw." in words
@@ -264,7 +264,7 @@ def test_a_category_that_could_not_be_read_is_listed_by_name_only(evaluation_run
     lost = fake.categories["dataset"] == "machined_parts"
     partly = pd.concat([fake.categories[~lost], fake.categories.loc[lost, names]], ignore_index=True)
     for categories in (partly, fake.categories[names]):
-        page = render_page(fake.run, categories, fake.metrics, fake.costs, {}, {}, {})
+        page = render_page(fake.run, categories, fake.metrics, fake.costs, {}, {}, PagePictures({}))
         data = page[page.index('<section id="data"') : page.index('<section id="settings"')]
         line = next(line for line in data.split("<tr>") if ">rings<" in line)
         assert re.findall(r"<td[^>]*>([^<]*)<", line) == ["machined_parts", "rings", "256", *["–"] * 7]

@@ -1,14 +1,14 @@
 """ImageNet weights of the backbones: where they are found, and how any model is given exactly these.
 
-Weights are read once (:func:`read_weights`) and handed to a model while it is built (:func:`use_weights`). They reach
-every class that asks ``timm.create_model`` for a pretrained network, whether or not the class has an argument for it.
+Weights are read once (:func:`read_weights`) and handed to a model while it is built (:func:`use_networks`). They reach
+every class that asks timm or torchvision for a pretrained network, whether or not the class has an argument for it.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,31 +20,26 @@ from huggingface_hub import constants as hub_constants
 from huggingface_hub import get_session, try_to_load_from_cache
 from timm.models import load_state_dict
 from torch import nn
+from torchvision.models import WeightsEnum
 
-# Bound before any replacement by `use_weights`, which must not serve the reading of the weights themselves.
+from shopfloor.detectors import efficientnet_lite
+from shopfloor.detectors.torchvision_networks import (
+    cached_file,
+    create_network,
+    is_torchvision,
+    name_of,
+    weights_entry,
+)
+
+# Bound before any replacement by `use_networks`, which must not serve the reading of the weights themselves.
 _create_model = timm.create_model
+_get_state_dict = WeightsEnum.get_state_dict
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _HUB_TIMEOUT_SECONDS = 5
 _RANDOM_WEIGHTS_SEED = 0
 
-# Parts of an inverted-residual block: EfficientNet-Lite name -> timm name.
-_FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-_OTHER_STAGES = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
-_OUTSIDE_BLOCKS = {
-    "_conv_stem": "conv_stem",
-    "_bn0": "bn1",
-    "_conv_head": "conv_head",
-    "_bn1": "bn2",
-    "_fc": "classifier",
-}
+StateDict = dict[str, torch.Tensor]
 
 
 class WeightsMissing(click.ClickException):
@@ -55,27 +50,25 @@ class WeightsMismatch(click.ClickException):
     """Weights were found, but the network does not take them, or does not take all it needs from them."""
 
 
-def read_weights(name: str, settings: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Reads the weights of one timm network.
+def read_weights(name: str, settings: dict[str, Any]) -> StateDict:
+    """Reads the weights of one network of timm or torchvision.
 
     Args:
-        name: timm name, e.g. ``wide_resnet50_2.tv_in1k``.
-        settings: Entry of the backbones' parameter file. Its ``weights`` are one of ``hub`` (timm downloads them on
+        name: timm name, e.g. ``wide_resnet50_2.tv_in1k``, or torchvision's, e.g.
+            ``torchvision/efficientnet_b5.IMAGENET1K_V1``.
+        settings: Entry of the backbones' parameter file. Its ``weights`` are one of ``hub`` (downloaded on
             first use), ``random`` (an untrained network, always the same one), ``{package: module name}`` (a ``.pth``
             file inside an installed pip package) or ``{file: path}`` (``.pth`` or ``.safetensors``); a file takes
             precedence.
 
     Returns:
-        State dict of the whole network, every tensor of it, under timm's names.
+        State dict of the whole network, every tensor of it, under the library's names.
 
     Raises:
         WeightsMissing: If there is no such network, package or file, or the hub cannot be reached.
         WeightsMismatch: If the file lacks a tensor of the network or has one too many.
     """
-    architecture = name.partition(".")[0]
-    if not timm.is_model(architecture):
-        similar = ", ".join(get_close_matches(architecture, timm.list_models())) or "see timm.list_models()"
-        raise WeightsMissing(f"Backbone '{name}': timm has no network of this name. Similar names: {similar}.")
+    _check_name(name)
     match settings.get("weights"):
         case "hub":
             return _read_hub(name)
@@ -92,46 +85,72 @@ def read_weights(name: str, settings: dict[str, Any]) -> dict[str, torch.Tensor]
             )
 
 
-@contextmanager
-def use_weights(name: str, state_dict: dict[str, torch.Tensor]) -> Iterator[None]:
-    """While open, a model that asks timm for the pretrained network ``name`` gets these weights, without a download.
+def _check_name(name: str) -> None:
+    """Refuses a network that its library does not have."""
+    if is_torchvision(name):
+        try:
+            weights_entry(name)
+        except ValueError as error:
+            raise WeightsMissing(f"Backbone '{name}': {error}. See torchvision.models.list_models().") from error
+        return
+    architecture = name.partition(".")[0]
+    if not timm.is_model(architecture):
+        similar = ", ".join(get_close_matches(architecture, timm.list_models())) or "see timm.list_models()"
+        raise WeightsMissing(f"Backbone '{name}': timm has no network of this name. Similar names: {similar}.")
 
-    timm accepts a state dict (``pretrained_cfg_overlay``), but a third of anomalib's models offer no way to pass it on,
-    some not even a switch against the download. Hence ``timm.create_model`` itself is replaced for the time the model
-    is built. This holds for the whole process: build one model at a time.
+
+def use_weights(name: str, state_dict: StateDict) -> AbstractContextManager[None]:
+    """:func:`use_networks` for a model with one network.
 
     Args:
-        name: timm name. A model may ask for it with its tag (``resnet18.tv_in1k``) or without (``resnet18``).
-        state_dict: Weights of the whole network as :func:`read_weights` gives them. What the model leaves out (the
-            classifier, the last stages) is surplus.
+        name: Name of the network.
+        state_dict: Its weights.
+    """
+    return use_networks({name: state_dict})
+
+
+@contextmanager
+def use_networks(given: Mapping[str, StateDict]) -> Iterator[None]:
+    """While open, a model that asks for a pretrained network of these names gets these weights, without a download.
+
+    timm accepts a state dict (``pretrained_cfg_overlay``), but a third of anomalib's models offer no way to pass it on,
+    some not even a switch against the download. Hence ``timm.create_model`` itself, and torchvision's reading of
+    weights, are replaced for the time the model is built. This holds for the whole process: build one model at a time.
+
+    Args:
+        given: By name, weights of the whole network as :func:`read_weights` gives them. A model may ask for a network
+            with its tag (``resnet18.tv_in1k``) or without (``resnet18``). What the model leaves out (the classifier,
+            the last stages) is surplus.
 
     Raises:
-        WeightsMismatch: If the model asks for another network, if a tensor of the built network does not come
-            from ``state_dict``, or if no network was asked for at all.
+        WeightsMismatch: If the model asks for another network, if a tensor of a built network does not come
+            from its state dict, or if one of the networks was not asked for.
     """
-    asked_for: list[str] = []
+    unused = dict.fromkeys(given)
 
-    def given_weights(asked: str) -> dict[str, torch.Tensor]:
-        if asked not in (name, name.partition(".")[0]):
+    def given_weights(asked: str) -> StateDict:
+        name = next((name for name in given if _is_meant(asked, name)), None)
+        if name is None:
+            named = "', '".join(given)
             raise WeightsMismatch(
                 f"The model asks for the pretrained network '{asked}', but the backbone named in its settings is "
-                f"'{name}'. Name '{asked}' as its backbone, or choose a model that takes '{name}'."
+                f"'{named}'. Name '{asked}' as its backbone, or choose a model that takes '{named}'."
             )
-        asked_for.append(asked)
-        return state_dict
+        unused.pop(name, None)
+        return given[name]
 
     with _answer_requests(given_weights):
         yield
-    if not asked_for:
+    if unused:
         raise WeightsMismatch(
-            f"The model was built without asking timm for the pretrained network '{name}', so the weights of its "
-            "backbone are unused. Remove 'backbone' from its settings, or 'pre_trained: false' from its init_args."
+            f"The model was built without asking for the pretrained network '{next(iter(unused))}', so the weights of "
+            "its backbone are unused. Remove 'backbone' from its settings, or 'pre_trained: false' from its init_args."
         )
 
 
 @contextmanager
 def weights_from_hub() -> Iterator[None]:
-    """While open, pretrained timm networks are read from the hub or its cache; without either, the build fails at once.
+    """While open, pretrained networks are read from the hub or its cache; without either, the build fails at once.
 
     For models that name their own network. timm alone would retry for half a minute and more.
 
@@ -144,28 +163,44 @@ def weights_from_hub() -> Iterator[None]:
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """While open, timm networks stay untrained: for building a model again whose checkpoint holds all its weights."""
+    """While open, networks stay untrained: for building a model again whose checkpoint holds all its weights."""
     with _answer_requests(lambda _: None):
         yield
 
 
 @contextmanager
-def _answer_requests(weights_for: Callable[[str], dict[str, torch.Tensor] | None]) -> Iterator[None]:
+def _answer_requests(weights_for: Callable[[str], StateDict | None]) -> Iterator[None]:
     def create_model(model_name: str, pretrained: bool = False, **options: Any) -> nn.Module:
         weights = weights_for(model_name) if pretrained else None
         if weights is None:
             return _create_model(model_name, pretrained=False, **options)
         return _load(model_name, weights, **options)
 
-    replaced = timm.create_model
+    def get_state_dict(entry: WeightsEnum, *_: Any, **__: Any) -> StateDict:
+        name = name_of(entry)
+        weights = weights_for(name)
+        return dict(create_network(name).state_dict()) if weights is None else weights
+
+    replaced = timm.create_model, WeightsEnum.get_state_dict
     timm.create_model = create_model  # type: ignore[assignment]
+    WeightsEnum.get_state_dict = get_state_dict
     try:
         yield
     finally:
-        timm.create_model = replaced
+        timm.create_model, WeightsEnum.get_state_dict = replaced
 
 
-def _load(name: str, weights: dict[str, torch.Tensor], **options: Any) -> nn.Module:
+def _is_meant(asked: str, name: str) -> bool:
+    """Whether a request, with or without tag, is for the network of this name, with or without tag.
+
+    A model of torchvision always names its weights; a name of ours without tag stands for the newest of them.
+    """
+    if is_torchvision(name) and is_torchvision(asked):
+        return name_of(weights_entry(name)) == name_of(weights_entry(asked))
+    return asked in (name, name.partition(".")[0])
+
+
+def _load(name: str, weights: StateDict, **options: Any) -> nn.Module:
     # A copy, because timm takes the classifier out of the dict it is given.
     overlay = {"state_dict": dict(weights)}
     network = _create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
@@ -176,7 +211,7 @@ def _load(name: str, weights: dict[str, torch.Tensor], **options: Any) -> nn.Mod
     return network
 
 
-def _check_loaded(name: str, network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+def _check_loaded(name: str, network: nn.Module, weights: StateDict) -> None:
     """timm loads leniently into a part of a network: look whether every tensor really came from the given weights."""
     given = {_flat(key): tensor for key, tensor in weights.items()}
     classifier = getattr(timm.get_pretrained_cfg(name), "classifier", None) or ()
@@ -201,23 +236,39 @@ def _flat(key: str) -> str:
     return key.removeprefix("model.").replace(".", "_")
 
 
-def _read_file(name: str, path: Path) -> dict[str, torch.Tensor]:
+def _read_file(name: str, path: Path) -> StateDict:
     if not path.is_file():
         raise WeightsMissing(
-            f"Backbone '{name}': there is no file '{path}'. Put the weights of timm's '{name}' there, "
+            f"Backbone '{name}': there is no file '{path}'. Put the weights of '{name}' there, "
             "or change 'weights' of this backbone."
         )
     try:
         weights = load_state_dict(str(path))
     except Exception as error:  # torch and safetensors raise errors of many types, pickle.UnpicklingError among them
         raise WeightsMismatch(f"Backbone '{name}': '{path}' is not a file of plain weights. {error}") from error
-    if "_conv_stem.weight" in weights:
-        weights = _lite_to_timm(name, weights)
     try:
-        network = _create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": weights})
-    except RuntimeError as error:
+        if efficientnet_lite.is_lite(weights):
+            weights = efficientnet_lite.to_timm(weights, _create_model(name))
+        network = _filled(name, _encoder_of_autoencoder(weights))
+    except (RuntimeError, ValueError) as error:
         raise WeightsMismatch(f"Backbone '{name}': '{path}' does not fit this network. {error}") from error
     return dict(network.state_dict())
+
+
+def _filled(name: str, weights: StateDict) -> nn.Module:
+    """The whole network with these weights, every tensor of it."""
+    if is_torchvision(name):
+        network = create_network(name)
+        network.load_state_dict(weights)
+        return network
+    return _create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": weights})
+
+
+def _encoder_of_autoencoder(weights: StateDict) -> StateDict:
+    """Leaves out what a masked auto-encoder's checkpoint has beside the vision transformer (specification of MMR)."""
+    if "decoder_embed.weight" not in weights:
+        return weights
+    return {key: tensor for key, tensor in weights.items() if "decoder" not in key and key != "mask_token"}
 
 
 def _weight_file_in_package(name: str, package: str) -> Path:
@@ -238,26 +289,26 @@ def _weight_file_in_package(name: str, package: str) -> Path:
     return files[0]
 
 
-def _lite_to_timm(name: str, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Renames the tensors of the EfficientNet-Lite packages, which count their blocks through, to timm's stages."""
-    stages = getattr(_create_model(name), "blocks", ())
-    place = [(stage, block) for stage, blocks in enumerate(stages) for block in range(len(blocks))]
-    renamed = {}
-    for key, tensor in weights.items():
-        part, _, rest = key.partition(".")
-        if part == "_blocks":
-            number, part, rest = rest.split(".", maxsplit=2)
-            if int(number) >= len(place):
-                raise WeightsMismatch(f"Backbone '{name}': the weights have more blocks than this network.")
-            stage, block = place[int(number)]
-            names = _FIRST_STAGE if stage == 0 else _OTHER_STAGES
-            renamed[f"blocks.{stage}.{block}.{names.get(part, part)}.{rest}"] = tensor
-        else:
-            renamed[f"{_OUTSIDE_BLOCKS.get(part, part)}.{rest}"] = tensor
-    return renamed
+def _read_hub(name: str) -> StateDict:
+    return _read_torchvision_hub(name) if is_torchvision(name) else _read_timm_hub(name)
 
 
-def _read_hub(name: str) -> dict[str, torch.Tensor]:
+def _read_torchvision_hub(name: str) -> StateDict:
+    entry = weights_entry(name)
+    file = cached_file(entry)
+    if file.is_file():
+        return _read_file(name, file)
+    try:
+        return dict(_get_state_dict(entry, progress=True, check_hash=True))
+    except Exception as error:  # network, proxy and file errors share no base class
+        raise WeightsMissing(
+            f"Backbone '{name}': its weights are not in torchvision's cache ({file}) and cannot be downloaded "
+            f"({type(error).__name__}: {error}). On a machine with network run\n    curl -LO {entry.url}\n"
+            f"and copy the file there, or name it with weights: {{file: <path to {file.name}>}}."
+        ) from error
+
+
+def _read_timm_hub(name: str) -> StateDict:
     hub_id: str = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None) or ""
     for file in _HUB_FILES if hub_id else ():
         if isinstance(cached := try_to_load_from_cache(hub_id, file), str):
@@ -267,14 +318,17 @@ def _read_hub(name: str) -> dict[str, torch.Tensor]:
             get_session().head(hub_constants.ENDPOINT, timeout=_HUB_TIMEOUT_SECONDS)
         return dict(_create_model(name, pretrained=True).state_dict())
     except Exception as error:  # network, proxy and hub errors share no base class
+        fetch = f"hf download {hub_id} {_HUB_FILES[0]} --local-dir ." if hub_id else "see https://huggingface.co/timm"
         raise WeightsMissing(
             f"Backbone '{name}': its weights are not in the hub's cache ({hub_constants.HF_HUB_CACHE}) and cannot be "
-            f"downloaded ({type(error).__name__}: {error}). Connect to the network for the first use, or bring the "
-            f"file here from https://huggingface.co/{hub_id or 'timm'} and name it with weights: {{file: <path>}}."
+            f"downloaded ({type(error).__name__}: {error}). Connect to the network for the first use, or run on a "
+            f"machine with network\n    {fetch}\n(https://huggingface.co/{hub_id or 'timm'}) and name the file here "
+            f"with weights: {{file: <path to {_HUB_FILES[0]}>}}."
         ) from error
 
 
-def _random_weights(name: str) -> dict[str, torch.Tensor]:
+def _random_weights(name: str) -> StateDict:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_RANDOM_WEIGHTS_SEED)
-        return dict(_create_model(name).state_dict())
+        network = create_network(name) if is_torchvision(name) else _create_model(name)
+        return dict(network.state_dict())

@@ -24,17 +24,18 @@ class DetectorError(click.ClickException):
 def build(
     class_path: str,
     init_args: dict[str, Any],
-    backbone: str | None,
+    networks: dict[str, str],
     image_size: int,
     mean: list[float] | None = None,
     std: list[float] | None = None,
 ) -> AnomalibModule:
-    """Builds a detector. Which weights its backbone gets is up to the context this is called in.
+    """Builds a detector. Which weights its networks get is up to the context this is called in.
 
     Args:
         class_path: Importable name of an anomalib-style Lightning module.
         init_args: Its arguments, without those that are set here.
-        backbone: Passed to the class as its argument ``backbone``, where the settings name one.
+        networks: Names of the pretrained networks that the settings choose, by the argument of the class that takes
+            them: ``backbone``, ``encoder``.
         image_size: Side S of the square input, in pixels.
         mean: Mean per channel of the input normalisation; replaces that of the class's own pre-processor.
         std: Standard deviation per channel, likewise.
@@ -47,9 +48,8 @@ def build(
     """
     detector_class = _import_class(class_path)
     accepted = _accepted_arguments(class_path, detector_class)
-    from_settings = {} if backbone is None else {"backbone": backbone}
-    _check_arguments(class_path, init_args, from_settings, accepted)
-    arguments = {**init_args, **from_settings}
+    _check_arguments(class_path, init_args, networks, accepted)
+    arguments = {**init_args, **networks}
     try:
         pre_processor = detector_class.configure_pre_processor(image_size=(image_size, image_size))
         _set_normalisation(pre_processor, mean, std)
@@ -96,13 +96,11 @@ def _accepted_arguments(class_path: str, detector_class: type[AnomalibModule]) -
     return [parameter.name for parameter in parameters]
 
 
-def _check_arguments(
-    class_path: str, init_args: dict[str, Any], from_settings: dict[str, Any], accepted: list[str]
-) -> None:
-    set_elsewhere = sorted(set(init_args) & {*_SET_HERE, *from_settings})
+def _check_arguments(class_path: str, init_args: dict[str, Any], networks: dict[str, str], accepted: list[str]) -> None:
+    set_elsewhere = sorted(set(init_args) & {*_SET_HERE, *networks})
     if set_elsewhere:
         raise DetectorError(f"Detector {class_path}: {', '.join(set_elsewhere)} cannot stand in init_args.")
-    unknown = sorted({*init_args, *from_settings} - set(accepted))
+    unknown = sorted({*init_args, *networks} - set(accepted))
     if unknown:
         possible = ", ".join(name for name in accepted if name not in _SET_HERE) or "no arguments"
         raise DetectorError(f"Detector {class_path} does not take {', '.join(unknown)}. It takes: {possible}.")

@@ -5,28 +5,46 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections import defaultdict
+from dataclasses import dataclass
 from importlib.metadata import version
 from types import TracebackType
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import psutil
 import torch
 from anomalib.models import AnomalibModule
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.detectors.backbones import use_weights, weights_from_hub
+from shopfloor.detectors.backbones import use_networks, weights_from_hub
 from shopfloor.detectors.building import DetectorError, build
 from shopfloor.detectors.datamodule import PartDataModule
-from shopfloor.detectors.running import check_image_size, device_name, quiet_trainer
-from shopfloor.detectors.stopping import METRIC_PREFIX, StoppingRule, Twin, ValidationWatch
+from shopfloor.detectors.running import check_image_size, device_name, quiet_trainer, release_memory
+from shopfloor.detectors.stopping import StoppingRule, Twin, ValidationWatch
+from shopfloor.detectors.textures import UsesTextures
+from shopfloor.detectors.training_log import TrainingLog
 
 _MEMORY_SAMPLE_SECONDS = 0.02
 _LIBRARIES = ("torch", "anomalib", "lightning", "timm")
 
 
-def fit(
+@dataclass(frozen=True)
+class TrainingExtras:
+    """What only some detectors are trained with beside the training images.
+
+    Attributes:
+        encoder_weights: Weights of the network that the settings name as ``encoder``.
+        textures: Texture images ``(M, S, S, 3)``, uint8, of which synthetic defects are made.
+        foreground: Where the part is in each training image, ``(N, S, S)``, 0 or 1, in the order of the training part.
+    """
+
+    encoder_weights: dict[str, torch.Tensor] | None = None
+    textures: np.ndarray | None = None
+    foreground: np.ndarray | None = None
+
+
+def fit(  # noqa: PLR0913, PLR0917 (what a training depends on)
     train: ImagePart,
     detector: dict[str, Any],
     backbone: dict[str, Any] | None,
@@ -35,6 +53,7 @@ def fit(
     seed: int,
     validation: ImagePart | None = None,
     stopping: dict[str, Any] | None = None,
+    extras: TrainingExtras = TrainingExtras(),
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Trains one detector on one training part, on the GPU if there is one.
 
@@ -47,8 +66,9 @@ def fit(
     Args:
         train: Training images S x S; the labels are those the detector is told.
         detector: Entry of the detectors' parameter file: ``class_path``, ``init_args``, ``learning_type``,
-            ``batch_size``, ``trainer`` (arguments of Lightning's Trainer; they win over those the class asks for), and,
-            if wanted, ``backbone`` (a name) and ``num_workers``.
+            ``batch_size``, ``trainer`` (arguments of Lightning's Trainer; they win over those the class asks for;
+            ``precision: 16-mixed`` or ``bf16-mixed`` trains in mixed precision), and, if wanted, ``backbone`` and
+            ``encoder`` (names), ``balance`` (images of each label per batch) and ``num_workers``.
         backbone: Settings of that backbone; its ``mean`` and ``std`` replace those of the class's own pre-processor.
         weights: Its weights, from :func:`shopfloor.detectors.backbones.read_weights`.
         image_size: Side S of the images, in pixels.
@@ -56,50 +76,54 @@ def fit(
         validation: Images S x S, good and bad, none of them in ``train``; their labels are not told to the detector.
         stopping: Rule of early stopping, the attributes of :class:`shopfloor.detectors.stopping.StoppingRule`; None
             trains to the full length.
+        extras: What only some detectors are trained with.
 
     Returns:
         The checkpoint, for :func:`shopfloor.detectors.predict.predict`: a dict of plain values and tensors that
         ``torch.load(..., weights_only=True)`` can read. And the record of the training, plain values only:
         ``fit_seconds``; ``peak_memory_mb``, the most main memory the process held meanwhile, libraries included, and
         ``peak_gpu_memory_mb`` (None without GPU), both in 10^6 bytes; ``parameters``, the number of them; ``epochs``;
-        ``losses``, per logged name one value per epoch; ``device``; ``n_train``; ``n_train_bad``; ``versions``. With a
-        validation part also what :meth:`shopfloor.detectors.stopping.ValidationWatch.record` gives; its seconds are
-        part of ``fit_seconds``, its memory of the peaks.
+        ``losses``, per logged name one value per epoch; ``log``, the lines of
+        :class:`shopfloor.detectors.training_log.TrainingLog`; ``device``; ``n_train``; ``n_train_bad``; ``versions``.
+        With a validation part also what :meth:`shopfloor.detectors.stopping.ValidationWatch.record` gives; its seconds
+        are part of ``fit_seconds``, its memory of the peaks.
 
     Raises:
-        DetectorError: If the settings are not usable, a one-class detector is given images labelled bad, or the
-            validation part cannot serve (see there), or gives a value that is not a finite number.
+        DetectorError: If the settings are not usable, a one-class detector is given images labelled bad, the
+            validation part cannot serve (see there), or a loss or a validation value is not a finite number.
         WeightsMismatch: If the detector does not use the given weights.
         WeightsMissing: If the detector wants weights from the hub and these cannot be had.
     """
     _check_training_part(train, detector, image_size)
     rule = _check_validation_part(train, validation, stopping, detector, image_size)
-    name = detector.get("backbone")
-    if (name is None) != (weights is None):
-        state = "none were read" if weights is None else "weights were read"
-        raise DetectorError(f"Detector {detector['class_path']} names the backbone {name!r}, but {state}.")
+    networks, given = _networks(detector, {"backbone": weights, "encoder": extras.encoder_weights})
     settings = backbone or {}
     blueprint = {
         "class_path": detector["class_path"],
         "init_args": detector.get("init_args") or {},
-        "backbone": name,
+        "networks": networks,
         "image_size": image_size,
         "mean": settings.get("mean"),
         "std": settings.get("std"),
     }
     # Before the detector is built: some draw numbers in their constructor.
     pl.seed_everything(seed, workers=True, verbose=False)
-    with use_weights(name, weights) if name and weights else weights_from_hub():
+    with use_networks(given) if given else weights_from_hub():
         module = build(**blueprint)
+    _use_textures(module, extras.textures)
     arguments = _trainer_arguments(module, detector)
     if rule is not None:
         rule.check_length(arguments.get("max_epochs"), detector["class_path"])
-    losses = _LossPerEpoch()
+    log = TrainingLog()
     watch = None
     if validation is not None:
-        watch = ValidationWatch(Twin(blueprint, validation, detector["batch_size"], seed, arguments), rule)
-    trainer = quiet_trainer(**arguments, callbacks=[losses] if watch is None else [losses, watch])
-    data = PartDataModule(train, detector["batch_size"], seed, detector.get("num_workers", 0))
+        twin = Twin(blueprint, validation, detector["batch_size"], seed, arguments)
+        _use_textures(twin.module, extras.textures)
+        watch = ValidationWatch(twin, rule)
+    trainer = quiet_trainer(**arguments, callbacks=[log] if watch is None else [log, watch])
+    data = PartDataModule(
+        train, detector["batch_size"], seed, detector.get("num_workers", 0), detector.get("balance"), extras.foreground
+    )
     with _PeakMemory() as memory:
         start = time.perf_counter()
         trainer.fit(module, datamodule=data)  # ends with the module on the CPU: a GPU has done its work by then
@@ -110,7 +134,8 @@ def fit(
         "peak_gpu_memory_mb": memory.peak_gpu_mb,
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
         "epochs": trainer.current_epoch,
-        "losses": dict(losses.history),
+        "losses": log.losses,
+        "log": log.lines,
         "device": device_name(trainer.strategy.root_device),
         "n_train": len(train),
         "n_train_bad": int(train.is_bad.sum()),
@@ -120,7 +145,36 @@ def fit(
     if watch is not None:
         record |= watch.record()
         state_dict = watch.best_state or state_dict
+    del module, trainer, watch, data
+    release_memory()
     return {**blueprint, "state_dict": state_dict}, record
+
+
+def _networks(
+    detector: dict[str, Any], weights: dict[str, dict[str, torch.Tensor] | None]
+) -> tuple[dict[str, str], dict[str, dict[str, torch.Tensor]]]:
+    """Names of the pretrained networks by what they are to the detector, and by name the weights they are given."""
+    names: dict[str, str] = {}
+    given: dict[str, dict[str, torch.Tensor]] = {}
+    for role, read in weights.items():
+        name = detector.get(role)
+        if (name is None) != (read is None):
+            state = "none were read" if read is None else "weights were read"
+            raise DetectorError(f"Detector {detector['class_path']} names the {role} {name!r}, but {state}.")
+        if name is not None and read is not None:
+            names[role], given[name] = name, read
+    return names, given
+
+
+def _use_textures(module: AnomalibModule, textures: np.ndarray | None) -> None:
+    if textures is None:
+        return
+    if not isinstance(module, UsesTextures):
+        raise DetectorError(
+            f"Detector {type(module).__name__} makes no use of textures. Remove 'textures' from its entry, or give its "
+            "class a method use_textures(textures)."
+        )
+    module.use_textures(textures)
 
 
 def _check_training_part(train: ImagePart, detector: dict[str, Any], image_size: int) -> None:
@@ -177,18 +231,6 @@ def _trainer_arguments(module: AnomalibModule, detector: dict[str, Any]) -> dict
             "(or max_steps) to its entry."
         )
     return arguments
-
-
-class _LossPerEpoch(pl.Callback):
-    def __init__(self) -> None:
-        self.history: dict[str, list[float]] = defaultdict(list)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for name, value in trainer.callback_metrics.items():
-            if name.startswith(METRIC_PREFIX) or name.endswith(("_step", "_epoch")):  # Lightning's doubles of a loss
-                continue
-            if "loss" in name:
-                self.history[name].append(float(value))
 
 
 class _PeakMemory:

@@ -127,6 +127,9 @@ class Twin:
         batch_size: Images per batch.
         seed: Seed of what it draws.
         trainer_arguments: Those of the training; the twin runs on the same device.
+
+    Attributes:
+        module: The second network.
     """
 
     def __init__(
@@ -141,7 +144,7 @@ class Twin:
         self.is_bad = validation.is_bad
         self._seed = seed
         with _apart(seed), without_weights():
-            self._module = build(**blueprint)
+            self.module = build(**blueprint)
         good = ImagePart(validation.stack, validation.table[~self.is_bad])
         self._all, self._good = PartDataModule(validation, batch_size), PartDataModule(good, batch_size)
         self._scores = _Scores()
@@ -158,7 +161,7 @@ class Twin:
             DetectorError: If it does not fit, as it would not in prediction.
         """
         try:
-            self._module.load_state_dict(module.state_dict())
+            self.module.load_state_dict(module.state_dict())
         except RuntimeError as error:
             raise DetectorError(
                 f"Detector {self.class_path} changes its parts in training, so a state of it cannot be taken over by "
@@ -174,7 +177,7 @@ class Twin:
         """
         self._scores.batches.clear()
         with _apart(self._seed):
-            self._predictor.predict(self._module, datamodule=self._all, return_predictions=False)
+            self._predictor.predict(self.module, datamodule=self._all, return_predictions=False)
         return image_auroc(np.concatenate(self._scores.batches), self.is_bad)
 
     def good_loss(self, trainer: pl.Trainer, module: pl.LightningModule) -> float:
@@ -190,7 +193,7 @@ class Twin:
         Raises:
             DetectorError: If the training step gives no loss.
         """
-        twin, plugin = self._module.to(trainer.strategy.root_device), trainer.precision_plugin
+        twin, plugin = self.module.to(trainer.strategy.root_device), trainer.precision_plugin
         self._set_modes(module)
         total = 0.0
         # With gradients, although none is computed: some losses register hooks on tensors that need one.
@@ -211,13 +214,13 @@ class Twin:
 
     def _set_modes(self, module: pl.LightningModule) -> None:
         modes = {name: part.training for name, part in module.named_modules()}
-        for name, part in self._module.named_modules():
+        for name, part in self.module.named_modules():
             part.training = modes.get(name, True) and not isinstance(part, _NORMALISATION_AND_DROPOUT)
 
     @contextmanager
     def _in_training(self, trainer: pl.Trainer) -> Iterator[None]:
         """While open, the twin sees the trainer, but neither logs to it nor reaches its optimisers."""
-        twin = self._module
+        twin = self.module
         blocked = {"log": _ignore, "log_dict": _ignore, "optimizers": _refuse, "lr_schedulers": _refuse}
         twin.trainer = trainer
         vars(twin).update(blocked)

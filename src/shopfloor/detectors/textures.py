@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -13,43 +13,56 @@ from shopfloor.detectors.building import DetectorError
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
-def list_textures(folder: Path) -> list[Path]:
+@runtime_checkable
+class UsesTextures(Protocol):
+    """A detector that makes synthetic defects of textures."""
+
+    def use_textures(self, textures: np.ndarray) -> None:
+        """Takes the textures ``(N, S, S, 3)``, uint8, before the training begins; they are not to be copied whole."""
+
+
+def list_textures(folder: str | Path | None, name: str | None = None) -> list[Path]:
     """Image files of a folder and its sub-folders, in the order of their names; links are not followed.
+
+    Args:
+        folder: The folder; None if none was named.
+        name: Name of the entry in the parameter files that names it, for messages.
 
     Raises:
         DetectorError: If there is no such folder or no image in it.
     """
-    if not folder.is_dir():
-        raise DetectorError(
-            f"TEXTURES_MISSING: there is no folder '{folder}'. Give a folder of texture images: the Describable Textures "
-            "Dataset (https://www.robots.ox.ac.uk/~vgg/data/dtd/, research use), or photographs of your own surfaces."
-        )
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_symlink())
+    entry = f" (textures.{name}.folder)" if name else ""
+    advice = (
+        f"Give a folder of texture images{entry}: the Describable Textures Dataset, DTD "
+        "(https://www.robots.ox.ac.uk/~vgg/data/dtd/, for research), or photographs of surfaces of your own."
+    )
+    if not folder or not Path(folder).is_dir():
+        raise DetectorError(f"TEXTURES_MISSING: there is no folder {str(folder)!r}. {advice}")
+    files = (path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = sorted(path for path in files if path.is_file() and not path.is_symlink())
     if not found:
-        raise DetectorError(f"TEXTURES_MISSING: '{folder}' holds no image ({', '.join(SUFFIXES)}).")
+        raise DetectorError(f"TEXTURES_MISSING: '{folder}' holds no image ({', '.join(SUFFIXES)}). {advice}")
     return found
 
 
-def read_textures(files: list[Path], image_size: int) -> Iterator[np.ndarray]:
-    """Reads textures and resizes them to a square, without keeping their aspect ratio.
+def read_texture(file: Path, image_size: int) -> np.ndarray:
+    """Reads a texture and resizes it to a square, without keeping its aspect ratio.
 
     Args:
-        files: Image files.
+        file: Image file.
         image_size: Side S of the result, in pixels.
 
-    Yields:
-        Images ``(S, S, 3)``, RGB, uint8.
+    Returns:
+        Image ``(S, S, 3)``, RGB, uint8.
 
     Raises:
-        DetectorError: If a file cannot be read as an image.
+        DetectorError: If it cannot be read as an image.
     """
-    for file in files:
-        try:
-            with Image.open(file) as image:
-                resized = image.convert("RGB").resize((image_size, image_size), Image.Resampling.BILINEAR)
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise DetectorError(f"TEXTURE_UNREADABLE: '{file}' cannot be read as an image: {error}.") from error
-        yield np.asarray(resized)
+    try:
+        with Image.open(file) as image:
+            return np.asarray(image.convert("RGB").resize((image_size, image_size), Image.Resampling.BILINEAR))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DetectorError(f"TEXTURE_UNREADABLE: '{file}' cannot be read as an image: {error}.") from error
 
 
 def stack_textures(folder: str | Path, image_size: int) -> np.ndarray:
@@ -58,4 +71,4 @@ def stack_textures(folder: str | Path, image_size: int) -> np.ndarray:
     Raises:
         DetectorError: If there is no such folder, no image in it, or one that cannot be read.
     """
-    return np.stack(list(read_textures(list_textures(Path(folder)), image_size)))
+    return np.stack([read_texture(file, image_size) for file in list_textures(folder)])

@@ -80,7 +80,7 @@ def score_histogram(scores: pd.DataFrame) -> Figure:
     Args:
         scores: ``label`` (good or bad) and ``pred_score`` (raw) of each test image of one cell.
     """
-    figure = _figure(height=300, x_title="raw score", y_title="share, %")
+    figure = empty_figure(height=300, x_title="raw score", y_title="share, %")
     good, bad = _good_and_bad(scores)
     everything = np.concatenate([good, bad])
     if not len(everything):
@@ -94,8 +94,8 @@ def score_histogram(scores: pd.DataFrame) -> Figure:
         share = 100 * np.histogram(values, edges)[0] / len(values)
         tallest = max(tallest, float(share.max()))
         figure.add_bar(
-            x=_numbers(centres),
-            y=_numbers(share),
+            x=numbers(centres),
+            y=numbers(share),
             width=float(edges[1] - edges[0]),
             name=f"{name} ({len(values)})",
             marker={"color": colour, "opacity": 0.7, "pattern": pattern},
@@ -137,7 +137,7 @@ def metric_by_category(metrics: pd.DataFrame, metric: str, image_size: int, cond
     table = table.merge(places, on=["dataset", "category"])
     detectors = list(table["detector"].unique())
     height = 110 + len(places) * max(40, 16 + 10 * len(detectors))
-    figure = _figure(height=height, x_title=f"{METRICS[metric]}, %", y_title="")
+    figure = empty_figure(height=height, x_title=f"{METRICS[metric]}, %", y_title="")
     for position, (detector, style) in enumerate(_styles(metrics).items()):
         lines = table[table["detector"] == detector].dropna(subset=[metric])
         if lines.empty:
@@ -145,18 +145,18 @@ def metric_by_category(metrics: pd.DataFrame, metric: str, image_size: int, cond
         offset = 0.7 * ((detectors.index(detector) + 0.5) / len(detectors) - 0.5)
         figure.add_scatter(
             x=_percent(lines[metric]),
-            y=_numbers(lines["place"] + offset),
+            y=numbers(lines["place"] + offset),
             error_x={"type": "data", "array": _percent(lines[f"{metric}_sd"].fillna(0)), "thickness": 1.5, "width": 3},
             mode="markers",
             marker={"color": style["color"], "symbol": style["symbol"], "size": 9},
-            name=_safe(detector),
-            customdata=[_safe(f"{line.dataset} / {line.category}") for line in lines.itertuples()],
-            hovertemplate=f"%{{customdata}}<br>{_safe(detector)}: %{{x:.1f}} %<extra></extra>",
+            name=safe(detector),
+            customdata=[safe(f"{line.dataset} / {line.category}") for line in lines.itertuples()],
+            hovertemplate=f"%{{customdata}}<br>{safe(detector)}: %{{x:.1f}} %<extra></extra>",
             legendrank=position,
         )
     # A new line under the dataset keeps the labels narrow on a phone.
     pairs = zip(places["dataset"], places["category"], strict=True)
-    names = [f"{_safe(category)}<br><i>{_safe(dataset)}</i>" for dataset, category in pairs]
+    names = [f"{safe(category)}<br><i>{safe(dataset)}</i>" for dataset, category in pairs]
     bottom = len(places) - 0.5
     figure.update_yaxes(tickvals=list(range(len(places))), ticktext=names, range=[bottom, -0.5], showgrid=False)
     for boundary in range(1, len(places)):
@@ -231,14 +231,14 @@ def _comparison_figure(
     named = set()
     for line in table.to_dict("records"):
         style = styles[line["detector"]]
-        name = _safe(f"{line['detector']}, {line['image_size']} px" if several_sizes else line["detector"])
+        name = safe(f"{line['detector']}, {line['image_size']} px" if several_sizes else line["detector"])
         panel = {"row": panels.index(line["dataset"]) + 1, "col": 1}
         y = 100 * np.array([line[column] for column in columns], dtype=float)
         spread = 100 * np.array([line[f"{column}_sd"] for column in columns], dtype=float)
         for band_x, band_y in _bands(np.array(x), y, spread):
             figure.add_scatter(
-                x=_numbers(band_x),
-                y=_numbers(band_y),
+                x=numbers(band_x),
+                y=numbers(band_y),
                 fill="toself",
                 mode="none",
                 fillcolor=_transparent(style["color"]),
@@ -278,22 +278,22 @@ def cost_figure(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> Figure
     mean_cost = costs[costs["status"] == "ok"].groupby(names)[cost].mean().rename("cost").reset_index()
     points = table.merge(mean_cost, on=names)
     points = points[points["cost"] > 0]
-    figure = _figure(height=380, x_title=titles[cost], y_title=f"{METRICS['image_auroc']}, %")
+    figure = empty_figure(height=380, x_title=titles[cost], y_title=f"{METRICS['image_auroc']}, %")
     for detector, style in _styles(metrics).items():
         lines = points[points["detector"] == detector]
         if lines.empty:
             continue
         figure.add_scatter(
-            x=_numbers(lines["cost"]),
+            x=numbers(lines["cost"]),
             y=_percent(lines["image_auroc"]),
             mode="markers",
             marker={"color": style["color"], "symbol": style["symbol"], "size": 10, "opacity": 0.85},
-            name=_safe(detector),
+            name=safe(detector),
             customdata=[
-                _safe(f"{line.dataset} / {line.category}") + _safe(f", {line.image_size} px, {line.condition}")
+                safe(f"{line.dataset} / {line.category}") + safe(f", {line.image_size} px, {line.condition}")
                 for line in lines.itertuples()
             ],
-            hovertemplate=f"%{{customdata}}<br>{_safe(detector)}: %{{x:.3g}}, %{{y:.1f}} %<extra></extra>",
+            hovertemplate=f"%{{customdata}}<br>{safe(detector)}: %{{x:.3g}}, %{{y:.1f}} %<extra></extra>",
         )
     ticks = _logarithmic_ticks(points["cost"])
     return figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
@@ -367,7 +367,8 @@ def _styles(metrics: pd.DataFrame) -> dict[str, dict[str, str]]:
     }
 
 
-def _figure(height: int, x_title: str, y_title: str) -> Figure:
+def empty_figure(height: int, x_title: str, y_title: str) -> Figure:
+    """A figure in the look of the report, with titled axes and nothing on them."""
     from plotly.graph_objects import Figure
 
     return Figure(layout=_layout(height)).update_xaxes(_axis(x_title)).update_yaxes(_axis(y_title))
@@ -426,19 +427,19 @@ def _transparent(colour: str) -> str:
 
 
 def _percent(values: pd.Series) -> list[float]:
-    return _numbers(100 * values)
+    return numbers(100 * values)
 
 
-def _numbers(values: Any) -> list[float]:
+def numbers(values: Any) -> list[float]:
     """Plain floats with few digits: plotly would store arrays in base 64, longer than this."""
     return [float(f"{value:.6g}") for value in values]
 
 
-def _safe(name: str) -> str:
+def safe(name: str) -> str:
     """A name from disk as plotly text, which plotly reads as a small subset of HTML."""
     short = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
     return html.escape(short, quote=False)
 
 
 def _safe_all(names: list[str]) -> list[str]:
-    return [_safe(name) for name in names]
+    return [safe(name) for name in names]

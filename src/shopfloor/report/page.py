@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -105,16 +106,18 @@ class Run(TypedDict):
     environment: Mapping[str, Any] | str
 
 
-class DriftResults(NamedTuple):
-    """What there is to show of drifted test images.
+class PagePictures(NamedTuple):
+    """The pictures of a report. Those that are too many for the page are named on it.
 
     Attributes:
-        counts: How often each transform was drawn, per category and drift seed, and how many defects left the picture.
-        galleries: Picture of the transforms, by category.
+        examples: Worst misses and best catches, by cell.
+        foregrounds: The foreground found in training images, by category.
+        galleries: The drift transforms, by category.
     """
 
-    counts: pd.DataFrame
-    galleries: Mapping[str, Image.Image]
+    examples: Mapping[str, Image.Image]
+    foregrounds: Mapping[str, Image.Image] = MappingProxyType({})
+    galleries: Mapping[str, Image.Image] = MappingProxyType({})
 
 
 class Column(NamedTuple):
@@ -180,8 +183,8 @@ def render_page(
     costs: pd.DataFrame,
     figures: Mapping[str, Figure],
     score_figures: Mapping[str, Figure],
-    examples: Mapping[str, Image.Image],
-    drift: DriftResults | None = None,
+    pictures: PagePictures,
+    drift_counts: pd.DataFrame | None = None,
 ) -> str:
     """The whole report as one HTML text.
 
@@ -195,9 +198,9 @@ def render_page(
             parameters, epochs, device, n_train, n_test, status, note``.
         figures: As `shopfloor.report.figures.overview_figures` returns them, by title.
         score_figures: Score histogram of each cell, by the cell's label.
-        examples: Example pictures of each cell, by the cell's label. They are embedded as JPEG until together they
-            exceed 8 MB; the others are named.
-        drift: What there is to show of drifted test images.
+        pictures: Pictures by title. They are embedded as JPEG until those of a kind together exceed 8 MB.
+        drift_counts: How often each drift transform was drawn, per category and drift seed, and how many defects left
+            the picture; None without drift.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -221,12 +224,12 @@ def render_page(
         unavailable=_text_table("Not available", _named_metrics(unavailable_table(metrics))),
         dataset_tables=_dataset_tables(metrics),
         category_table=_value_table("Categories", category_table(metrics)),
-        comparisons=_comparisons(metrics, costs, drift),
+        comparisons=_comparisons(metrics, costs, pictures, drift_counts),
         hints={METRICS[name]: hint for name, hint in _HINTS.items()},
         plots=_plots(figures),
         histograms=histograms[:_FEW],
         more_histograms=histograms[_FEW:],
-        pictures=_pictures(examples),
+        pictures=_pictures(pictures.examples),
         cost_tables=[_text_table("Costs", _readable_costs(costs)), _text_table("Costs of each run", costs)],
         sources=_text_table("Sources", _sources(categories)),
         data_table=_text_table("Images", _counts(categories)),
@@ -278,7 +281,7 @@ def _dataset_tables(metrics: pd.DataFrame) -> list[Table]:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page that compares an experiment's conditions."""
+    """A part of the page that only some runs have, such as a comparison of conditions."""
 
     id: str
     title: str
@@ -287,23 +290,30 @@ class Section:
     pictures: list[Picture] = field(default_factory=list)
 
 
-def _comparisons(metrics: pd.DataFrame, costs: pd.DataFrame, drift: DriftResults | None) -> list[Section]:
-    """The comparisons that this run has something for."""
+def _comparisons(
+    metrics: pd.DataFrame, costs: pd.DataFrame, pictures: PagePictures, drift_counts: pd.DataFrame | None
+) -> list[Section]:
+    """The sections that this run has something for."""
     drift_tables = _comparison_tables(drift_table(metrics), {"no_drift": "no drift", "drift": "drift"})
-    if drift:
-        drift_tables.append(_text_table("Drawn transforms", drift.counts))
+    if drift_counts is not None:
+        drift_tables.append(_text_table("Drawn transforms", drift_counts))
     domains = domain_table(metrics)
     stopping = stopping_table(metrics, costs)
     sections = [
         Section("noise", "Noisy labels", _NOISE_TEXT, _noise_tables(metrics)),
         Section("sizes", "Input size", _SIZE_TEXT, _comparison_tables(size_table(metrics), {})),
-        Section("drift", "Drift", _DRIFT_TEXT, drift_tables, _pictures(drift.galleries).shown if drift else []),
+        Section("drift", "Drift", _DRIFT_TEXT, drift_tables, _pictures(pictures.galleries).shown),
         Section("domains", "Natural drift", _DOMAIN_TEXT, _comparison_tables(domains, {})),
         Section("stopping", "Stopping", _STOPPING_TEXT, [_stopping_table(stopping)] if len(stopping) else []),
+        Section("foreground", "Foreground", _FOREGROUND_TEXT, [], _pictures(pictures.foregrounds).shown),
     ]
-    return [section for section in sections if section.tables]
+    return [section for section in sections if section.tables or section.pictures]
 
 
+_FOREGROUND_TEXT = (
+    "Where detectors that make defects of textures take the part to be, in some training images; the rest is darkened. "
+    "The first are those with the least and the most foreground. A mask that is wrong here puts defects on background."
+)
 _NOISE_TEXT = (
     "Percent, against the share of training images that are bad but labelled good. These images left the test set, so "
     "each level has a test set of its own; the columns “same test” compare all levels on the test set that the largest "

@@ -220,6 +220,29 @@ def prepare_masks(index: pd.DataFrame, settings: Settings, folder: Path | None =
     return lazy_stack(prepare, len(index), (image_size, image_size), f"{category_title(index)}: masks {image_size} px")
 
 
+def prepare_textures(textures: Settings, *, name: str, image_size: int) -> LazyStack:
+    """Decode every texture image once and resize it to the model input.
+
+    Args:
+        textures: The entry of the textures: ``folder``.
+        name: Name of the entry.
+        image_size: Side of the result in pixels.
+
+    Returns:
+        Images (M, S, S, 3), uint8 RGB, in the order of their paths; made while they are saved.
+
+    Raises:
+        DetectorError: There is no such folder, no image in it, or one that cannot be read.
+    """
+    from shopfloor.detectors.textures import list_textures, read_texture
+
+    files = list_textures(textures.get("folder"), name)
+    shape = (image_size, image_size, 3)
+    return lazy_stack(
+        lambda row: read_texture(files[row], image_size), len(files), shape, f"{name}: textures {image_size} px"
+    )
+
+
 def report_resize(
     index: pd.DataFrame, settings: Settings, folder: Path | None = None, *, image_size: int
 ) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from shopfloor.runners.missing import TOLERANT
 STAGE = "data_prep"
 ACCOUNT = f"{STAGE}.datasets"
 INDEX_TAG = "index"
+TEXTURES_TAG = "textures"
 
 
 def create_pipeline(cells: Iterable[Cell], checked: Iterable[Category] | None = None) -> Pipeline:
@@ -25,7 +26,8 @@ def create_pipeline(cells: Iterable[Cell], checked: Iterable[Category] | None = 
             no table.
 
     Returns:
-        One index per category; images, masks and the account of the resize per category and image size.
+        One index per category; images, masks and the account of the resize per category and image size; the textures
+        that detectors want, per image size.
     """
     cells = list(cells)
     categories = each_once([*cells, *(checked or [])], "category_name")
@@ -34,6 +36,7 @@ def create_pipeline(cells: Iterable[Cell], checked: Iterable[Category] | None = 
             *(node for category in categories for node in _read(category)),
             *(_account(categories) if categories and checked is not None else []),
             *(node for cell in each_once(cells, "images_name") for node in _prepare(cell)),
+            *map(_textures, each_once([cell for cell in cells if cell.textures_entry], "textures_name")),
         ]
     )
 
@@ -111,6 +114,17 @@ def _account(categories: list[Category]) -> list[Node]:
             tags=TOLERANT,
         ),
     ]
+
+
+def _textures(cell: Cell) -> Node:
+    return Node(
+        func=bind(nodes.prepare_textures, name=cell.textures_entry, image_size=cell.image_size),
+        inputs=f"params:textures.{cell.textures_entry}",
+        outputs=cell.textures,
+        name=f"{cell.textures_name}.prepare_textures",
+        namespace=STAGE,
+        tags=TEXTURES_TAG,
+    )
 
 
 def _prepare(cell: Cell) -> list[Node]:

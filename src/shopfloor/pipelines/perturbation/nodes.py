@@ -36,6 +36,57 @@ def cut_part(stack: np.ndarray, table: pd.DataFrame) -> ImagePart:
     return ImagePart(stack, table)
 
 
+def find_foreground(
+    train_images: ImagePart, settings: Settings, foreground: Settings, *, method: str, category: str
+) -> LazyStack:
+    """Tell the part from the background in every training image.
+
+    Args:
+        train_images: Training images (N, S, S, 3), uint8; no test image is looked at.
+        settings: The dataset's entry; ``foreground_folder`` holds the user's masks.
+        foreground: Settings of the segmentation: ``mobile_sam``, the file of its weights.
+        method: ``folder``, ``automatic`` (GrabCut) or ``mobile_sam``.
+        category: Name of the category.
+
+    Returns:
+        Masks (N, S, S), uint8, 1 on the part, in the order of the training part; made while they are saved.
+
+    Raises:
+        DetectorError: A mask or the weights are missing.
+    """
+    from shopfloor.detectors.foreground import read_foreground, segmenter
+
+    image_size = train_images.stack.shape[1]
+    title = f"{category}: foreground {image_size} px"
+    if method == "folder":
+        folder, names = settings.get("foreground_folder"), train_images.table["image"].tolist()
+
+        def prepare(row: int) -> np.ndarray:
+            return read_foreground(folder, category, names[row], image_size)
+    else:
+        segment = segmenter(method, foreground)
+
+        def prepare(row: int) -> np.ndarray:
+            return segment(train_images[row])
+
+    return lazy_stack(prepare, len(train_images), (image_size, image_size), title)
+
+
+def show_foreground(train_images: ImagePart, foreground: np.ndarray) -> Image:
+    """Picture of the foreground found in some training images.
+
+    Args:
+        train_images: Training images (N, S, S, 3), uint8.
+        foreground: Their foreground (N, S, S), 0 or 1.
+
+    Returns:
+        The picture.
+    """
+    from shopfloor.report.foreground_preview import draw_foreground
+
+    return draw_foreground(train_images, foreground)
+
+
 def draw_drift(test: pd.DataFrame, drift: Settings, *, dataset: str, category: str, seed: int) -> pd.DataFrame:
     """Draw transforms and parameters for every test image (protocol 4.3).
 

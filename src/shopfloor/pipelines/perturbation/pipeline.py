@@ -21,7 +21,8 @@ STAGE = "perturbation"
 
 
 def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
-    """One split per category and condition (and seed where it is drawn), its parts per size, drifted test sets."""
+    """One split per category and condition (and seed where it is drawn), its parts per size, the foreground of training
+    images where a detector wants it, drifted test sets."""
     cells = list(cells)
     splits: dict[str, tuple[Cell, Condition, int | None]] = {
         cell.split_name(cell.condition, cell.seed): (cell, cell.condition, cell.seed) for cell in cells
@@ -30,10 +31,12 @@ def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
         if cell.common_draw:  # the draw whose test set is shared need not be trained on in this grid
             splits[cell.split_name(cell.common_draw, cell.common_seed)] = (cell, cell.common_draw, cell.common_seed)
     drifting = [cell for cell in cells if cell.drift]
+    segmented = [cell for cell in cells if cell.foreground_method != "none"]
     return Pipeline(
         [
             *(_split(*drawn) for drawn in splits.values()),
             *(node for cell in each_once(cells, "part_name") for node in _cut(cell)),
+            *(node for cell in each_once(segmented, "foreground_name") for node in _find_foreground(cell)),
             *(_draw_drift(cell) for cell in each_once(drifting, "drift_name")),
             *(node for cell in each_once(drifting, "drifted_name") for node in _drift(cell)),
         ]
@@ -90,6 +93,28 @@ def _part(function: Callable[..., Any], cell: Cell, stack: str, table: str, part
         namespace=STAGE,
         tags=[*cell.data_tags, cell.condition.split],
     )
+
+
+def _find_foreground(cell: Cell) -> list[Node]:
+    tags = [*cell.data_tags, cell.condition.split]
+    return [
+        Node(
+            func=bind(nodes.find_foreground, method=cell.foreground_method, category=cell.category),
+            inputs=[cell.train_images, cell.dataset_params, "params:foreground"],
+            outputs=cell.foreground,
+            name=f"{cell.foreground_name}.find_foreground",
+            namespace=STAGE,
+            tags=tags,
+        ),
+        Node(
+            func=nodes.show_foreground,
+            inputs=[cell.train_images, cell.foreground],
+            outputs=cell.foreground_preview,
+            name=f"{cell.foreground_name}.show_foreground",
+            namespace=STAGE,
+            tags=tags,
+        ),
+    ]
 
 
 def _draw_drift(cell: Cell) -> Node:

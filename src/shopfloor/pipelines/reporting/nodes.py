@@ -20,7 +20,7 @@ from shopfloor.metrics.names import IMAGE_METRICS, PIXEL_METRICS
 from shopfloor.runners.missing import MissingResult
 
 if TYPE_CHECKING:
-    from shopfloor.report.page import DriftResults
+    from shopfloor.report.page import PagePictures
 
 Coordinates = dict[str, Any]
 Plan = dict[str, Any]
@@ -32,6 +32,7 @@ _COSTS = [
     "stopped_epoch", "best_epoch",
 ]  # fmt: skip
 _COST_FACTS = ["device", "n_train", "n_train_bad", "n_validation", "n_test"]
+_LOG = ["epoch", "seconds", "learning_rate", "loss", "value"]
 _LIBRARIES = ("shopfloor", "kedro", "torch", "torchvision", "anomalib", "lightning", "timm", "numpy")
 
 
@@ -138,6 +139,35 @@ def collect_categories(
     return pd.concat(tables, ignore_index=True)
 
 
+def collect_training_log(plan: Plan, *logs: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
+    """Every epoch of every training.
+
+    Args:
+        plan: The experiment's plan.
+        logs: Log of each training.
+        cells: Coordinates of each.
+
+    Returns:
+        One line per training, epoch and loss: coordinates, ``epoch``, ``seconds``, ``learning_rate``, ``loss`` (its
+        name), ``value``. A detector that logs no loss has lines without ``loss`` and ``value``.
+    """
+    tables = [
+        _long(log).assign(**{key: cell[key] for key in _CELL})[[*_CELL, *_LOG]]
+        for cell, log in zip(cells, logs, strict=True)
+        if not isinstance(log, MissingResult)
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*_CELL, *_LOG])
+
+
+def _long(log: pd.DataFrame) -> pd.DataFrame:
+    """One line per epoch and loss."""
+    log = log.reindex(columns=list(dict.fromkeys([*log.columns, "epoch", "seconds", "learning_rate"])))
+    losses = [name for name in log.columns if "loss" in name]
+    if not losses:
+        return log.assign(loss="", value=float("nan"))
+    return log.melt(["epoch", "seconds", "learning_rate"], losses, var_name="loss").dropna(subset=["value"])
+
+
 def make_tables(metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Tables per category, per dataset, over the datasets, and of what is not there (protocol 3).
 
@@ -238,8 +268,10 @@ def render_report(
     costs: pd.DataFrame,
     scores: pd.DataFrame,
     categories: pd.DataFrame,
-    *examples: Image | MissingResult,
+    training_log: pd.DataFrame,
+    *pictures: Image | MissingResult,
     cells: Sequence[Coordinates],
+    foregrounds: Sequence[Coordinates] = (),
 ) -> str:
     """The report of an experiment as one self-contained HTML page.
 
@@ -249,24 +281,34 @@ def render_report(
         costs: What it took.
         scores: Raw scores of all cells.
         categories: Counts and licences.
-        examples: Picture of each cell's worst misses and best catches.
+        training_log: Every epoch of every training.
+        pictures: Picture of each cell's worst misses and best catches, then of each foreground that was found.
         cells: Coordinates of each of these cells.
+        foregrounds: Coordinates of each foreground.
 
     Returns:
         HTML.
     """
-    return _render(plan, metrics, costs, scores, categories, _named(map(_label, cells), examples))
+    from shopfloor.report.page import PagePictures
+
+    shown = PagePictures(
+        examples=_named(map(_label, cells), pictures[: len(cells)]),
+        foregrounds=_named(map(_category, foregrounds), pictures[len(cells) :]),
+    )
+    return _render(plan, metrics, costs, scores, categories, training_log, shown)
 
 
-def render_drift_report(
+def render_drift_report(  # noqa: PLR0913 (what the page shows)
     plan: Plan,
     metrics: pd.DataFrame,
     costs: pd.DataFrame,
     scores: pd.DataFrame,
     categories: pd.DataFrame,
+    training_log: pd.DataFrame,
     drift_counts: pd.DataFrame,
     *pictures: Image | MissingResult,
     cells: Sequence[Coordinates],
+    foregrounds: Sequence[Coordinates],
     galleries: Sequence[Coordinates],
 ) -> str:
     """As :func:`render_report`, with what there is to show of drifted test images.
@@ -277,19 +319,26 @@ def render_drift_report(
         costs: What it took.
         scores: Raw scores of all cells.
         categories: Counts and licences.
+        training_log: Every epoch of every training.
         drift_counts: How often each transform was drawn.
-        pictures: Picture of each cell's worst misses and best catches, then the gallery of each category.
+        pictures: Picture of each cell's worst misses and best catches, then of each foreground that was found, then
+            the gallery of each category.
         cells: Coordinates of each of these cells.
+        foregrounds: Coordinates of each foreground.
         galleries: Coordinates of each gallery.
 
     Returns:
         HTML.
     """
-    from shopfloor.report.page import DriftResults
+    from shopfloor.report.page import PagePictures
 
-    examples = _named(map(_label, cells), pictures[: len(cells)])
-    shown = _named((f"{cell['dataset']} · {cell['category']}" for cell in galleries), pictures[len(cells) :])
-    return _render(plan, metrics, costs, scores, categories, examples, DriftResults(drift_counts, shown))
+    after_examples, after_foregrounds = len(cells), len(cells) + len(foregrounds)
+    shown = PagePictures(
+        examples=_named(map(_label, cells), pictures[:after_examples]),
+        foregrounds=_named(map(_category, foregrounds), pictures[after_examples:after_foregrounds]),
+        galleries=_named(map(_category, galleries), pictures[after_foregrounds:]),
+    )
+    return _render(plan, metrics, costs, scores, categories, training_log, shown, drift_counts)
 
 
 def _render(
@@ -298,11 +347,13 @@ def _render(
     costs: pd.DataFrame,
     scores: pd.DataFrame,
     categories: pd.DataFrame,
-    examples: dict[str, Image],
-    drift: DriftResults | None = None,
+    training_log: pd.DataFrame,
+    pictures: PagePictures,
+    drift_counts: pd.DataFrame | None = None,
 ) -> str:
     from shopfloor.report.figures import overview_figures, score_histogram
     from shopfloor.report.page import Run, render_page
+    from shopfloor.report.training_curves import training_figures
 
     run = Run(
         experiment=plan["experiment"],
@@ -324,8 +375,8 @@ def _render(
         _label(dict(zip(_SCORED, key, strict=True))): score_histogram(table)
         for key, table in scores.groupby(_SCORED, sort=False)
     }
-    figures = overview_figures(metrics, costs)
-    return render_page(run, categories, metrics, costs, figures, histograms, examples, drift)
+    figures = {**overview_figures(metrics, costs), **training_figures(training_log)}
+    return render_page(run, categories, metrics, costs, figures, histograms, pictures, drift_counts)
 
 
 def _named(names: Iterable[str], pictures: Iterable[Image | MissingResult]) -> dict[str, Image]:
@@ -342,6 +393,10 @@ def _holes(cell: Coordinates, hole: MissingResult) -> pd.DataFrame:
 
 def _facts(record: dict[str, Any] | MissingResult) -> dict[str, Any]:
     return {} if isinstance(record, MissingResult) else record
+
+
+def _category(cell: Coordinates) -> str:
+    return f"{cell['dataset']} · {cell['category']}"
 
 
 def _label(cell: Coordinates) -> str:

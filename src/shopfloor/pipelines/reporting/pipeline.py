@@ -55,14 +55,12 @@ def _nodes(experiment: Experiment) -> list[Node]:
     records = [cell.fit_record for cell in fits] + [cell.predict_record for cell in fits]
     scored = [cell.scored for cell in predictions]
     reports, shown = [cell.drift_report for cell in drifted], _coordinates(drifted)
+    segmented = each_once([cell for cell in cells if cell.foreground_method != "none"], "images_name")
+    previews = {"foregrounds": _coordinates(segmented)}
     tables = ["category_table", "dataset_table", "mean_table", "failures_table"]
-    collected = [name(each) for each in ("metrics", "costs", "scores", "categories")]
-    drift_inputs = [
-        *collected,
-        name("drift_counts"),
-        *(cell.examples for cell in predictions),
-        *(cell.drift_gallery for cell in galleries),
-    ]
+    collected = [name(each) for each in ("metrics", "costs", "scores", "categories", "training_log")]
+    pictures = [*(cell.examples for cell in predictions), *(cell.foreground_preview for cell in segmented)]
+    drift_pictures = [*pictures, *(cell.drift_gallery for cell in galleries)]
     return [
         Node(
             func=bind(nodes.write_plan, plan=_plan(experiment)),
@@ -78,6 +76,7 @@ def _nodes(experiment: Experiment) -> list[Node]:
             *("metrics", "group_metrics"),
         ),
         collect(nodes.collect_costs, records, _coordinates(fits), "costs"),
+        collect(nodes.collect_training_log, [cell.fit_log for cell in fits], _coordinates(fits), "training_log"),
         collect(nodes.collect_scores, [cell.scores for cell in predictions], scored, "scores"),
         collect(
             nodes.collect_categories,
@@ -89,9 +88,15 @@ def _nodes(experiment: Experiment) -> list[Node]:
         sum_up(nodes.make_tables, ["metrics"], *tables),
         sum_up(nodes.draw_figures, ["metrics", "costs"], "image_auroc_figure", "latency_figure"),
         *(sum_up(function, inputs, *outputs) for function, inputs, outputs in _COMPARISONS.get(experiment.name, ())),
-        collect(nodes.render_drift_report, drift_inputs, scored, "report", galleries=_coordinates(galleries))
+        collect(
+            nodes.render_drift_report,
+            [*collected, name("drift_counts"), *drift_pictures],
+            *(scored, "report"),
+            **previews,
+            galleries=_coordinates(galleries),
+        )
         if drifted
-        else collect(nodes.render_report, [*collected, *(cell.examples for cell in predictions)], scored, "report"),
+        else collect(nodes.render_report, [*collected, *pictures], scored, "report", **previews),
     ]
 
 
@@ -134,7 +139,7 @@ def _plan(experiment: Experiment) -> dict[str, Any]:
             "test_sets": list(dict.fromkeys(cell.test_set for cell in cells)),
         },
         "settings": {
-            cell.detector: {**cell.detector_settings, "backbone_settings": cell.backbone_settings} for cell in cells
+            cell.detector: {**cell.detector_settings, "networks": dict(cell.network_settings)} for cell in cells
         },
         "cells": [
             {**cell.coordinates, "split": cell.condition.split, "metrics": cell.metrics, "checkpoint": cell.checkpoint}

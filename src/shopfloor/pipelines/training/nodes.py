@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from shopfloor.catalog.image_stack import ImagePart
 
 Settings = dict[str, Any]
@@ -14,10 +17,10 @@ def load_weights(backbone: Settings, *, name: str) -> dict[str, Any]:
 
     Args:
         backbone: The backbone's entry.
-        name: timm name of the network.
+        name: Name of the network in timm or torchvision.
 
     Returns:
-        State dict in timm's keys.
+        State dict in that library's keys.
 
     Raises:
         WeightsMissing: They are not there; the text says how to get them.
@@ -27,34 +30,51 @@ def load_weights(backbone: Settings, *, name: str) -> dict[str, Any]:
     return read_weights(name, backbone)
 
 
-def fit_detector(
+def fit_detector(  # noqa: PLR0913 (what a training depends on)
     train_images: ImagePart,
     detector: Settings,
     backbone: Settings | None = None,
-    weights: dict[str, Any] | None = None,
+    backbone_weights: dict[str, Any] | None = None,
+    encoder_weights: dict[str, Any] | None = None,
+    textures: np.ndarray | None = None,
+    foreground: np.ndarray | None = None,
     validation_images: ImagePart | None = None,
     *,
     image_size: int,
     seed: int,
     stopping: Settings | None = None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, Any], dict[str, Any], pd.DataFrame]:
     """Fit one detector on the training part of one category.
 
     Args:
         train_images: Training images with the labels they are given, (N, S, S, 3) uint8.
         detector: The detector's entry.
         backbone: Entry of its backbone.
-        weights: Weights of its backbone.
+        backbone_weights: Weights of its backbone.
+        encoder_weights: Weights of its encoder.
+        textures: Texture images (M, S, S, 3), uint8, that it makes synthetic defects of.
+        foreground: Where the part is in each training image, (N, S, S), 0 or 1.
         validation_images: Images held out of the training data, good and bad, to watch the training by.
         image_size: Side of the model input in pixels.
         seed: Seed of everything that is random in the training.
         stopping: Rule of early stopping; None trains to the full length.
 
     Returns:
-        The checkpoint and the record of the fit (seconds, memory, parameters, losses, versions).
+        The checkpoint, the record of the fit (seconds, memory, parameters, versions), and its log: one line per epoch
+        with seconds, learning rate and losses.
     """
-    from shopfloor.detectors.fit import fit
+    from shopfloor.detectors.fit import TrainingExtras, fit
 
-    return fit(
-        train_images, detector, backbone, weights, image_size, seed, validation=validation_images, stopping=stopping
+    checkpoint, record = fit(
+        train_images,
+        detector,
+        backbone,
+        backbone_weights,
+        image_size,
+        seed,
+        validation=validation_images,
+        stopping=stopping,
+        extras=TrainingExtras(encoder_weights, textures, foreground),
     )
+    log = pd.DataFrame(record.pop("log"))
+    return checkpoint, record, log

@@ -14,33 +14,43 @@ STAGE = "training"
 
 
 def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
-    """One set of weights per backbone, one fit per category, detector, image size, condition and seed."""
+    """One set of weights per pretrained network, one fit per category, detector, image size, condition and seed."""
     cells = list(cells)
-    with_backbone = each_once([cell for cell in cells if cell.backbone], "weights_name")
-    return Pipeline([*map(_weights, with_backbone), *map(_fit, each_once(cells, "fit_name"))])
+    networks = {cell.weights_name(network): (cell, network) for cell in cells for network in cell.networks.values()}
+    return Pipeline(
+        [
+            *(_weights(cell, network) for cell, network in networks.values()),
+            *map(_fit, each_once(cells, "fit_name")),
+        ]
+    )
 
 
-def _weights(cell: Cell) -> Node:
+def _weights(cell: Cell, network: str) -> Node:
     return Node(
-        func=bind(nodes.load_weights, name=cell.backbone),
-        inputs=cell.backbone_params,
-        outputs=cell.weights,
-        name=f"{cell.weights_name}.load_weights",
+        func=bind(nodes.load_weights, name=network),
+        inputs=cell.network_params(network),
+        outputs=cell.weights(network),
+        name=f"{cell.weights_name(network)}.load_weights",
         namespace=STAGE,
     )
 
 
 def _fit(cell: Cell) -> Node:
     inputs = {"train_images": cell.train_images, "detector": cell.detector_params}
-    if cell.backbone:
-        inputs |= {"backbone": cell.backbone_params, "weights": cell.weights}
+    inputs |= {f"{role}_weights": cell.weights(network) for role, network in cell.networks.items()}
+    if backbone := cell.networks.get("backbone"):
+        inputs |= {"backbone": cell.network_params(backbone)}
+    if cell.textures_entry:
+        inputs |= {"textures": cell.textures}
+    if cell.foreground_method != "none":
+        inputs |= {"foreground": cell.foreground}
     stopping = dict(cell.condition.stopping) or None
     if cell.condition.kind == "holdout":
         inputs |= {"validation_images": cell.validation_images}
     return Node(
         func=bind(nodes.fit_detector, image_size=cell.image_size, seed=cell.seed, stopping=stopping),
         inputs=inputs,
-        outputs=[cell.checkpoint, cell.fit_record],
+        outputs=[cell.checkpoint, cell.fit_record, cell.fit_log],
         name=cell.fit_name,
         namespace=STAGE,
         tags=[*cell.tags, "gpu"],
