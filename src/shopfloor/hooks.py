@@ -58,6 +58,41 @@ def _is_trained_on(index: Path) -> bool:
     return any((index.parents[1] / "06_models").glob(f"{dataset}.{category}.*"))
 
 
+class TextureHooks:
+    """Stops a run at once whose detectors would miss their textures, rather than after hours of other work."""
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """List the folder of textures that are still to be prepared, where a training of this run wants them."""
+        from shopfloor.pipelines.data_prep.pipeline import TEXTURES_TAG
+
+        wanted = {name for node in pipeline.nodes if node.namespace == "training" for name in node.inputs}
+        for node in pipeline.nodes:
+            if TEXTURES_TAG in node.tags and node.outputs[0] in wanted and not catalog.exists(node.outputs[0]):
+                self._check(node.inputs[0], pipeline, node.outputs[0], catalog)
+
+    @staticmethod
+    def _check(entry: str, pipeline: Pipeline, textures: str, catalog: CatalogProtocol) -> None:
+        from shopfloor.detectors.textures import list_textures
+
+        try:
+            list_textures(catalog.load(entry).get("folder"), entry.removeprefix("params:textures."))
+        except click.ClickException as error:
+            trained = [node for node in pipeline.nodes if node.namespace == "training" and textures in node.inputs]
+            detectors = sorted(
+                {
+                    name.removeprefix("params:detectors.")
+                    for node in trained
+                    for name in node.inputs
+                    if name.startswith("params:detectors.")
+                }
+            )
+            raise type(error)(
+                f"{error.message} {len(trained)} trainings of {' and '.join(detectors)} need it; to run the others, "
+                "leave these detectors out of the experiment's list."
+            ) from error
+
+
 class AccountHooks:
     """Prints the table of datasets as soon as it is made, and names its file."""
 

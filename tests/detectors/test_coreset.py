@@ -8,8 +8,9 @@ import torch
 from anomalib.models.components import KCenterGreedy
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel as AnomalibPatchcoreModel
 
-from shopfloor.detectors.patchcore.coreset import k_center_greedy, project
+from shopfloor.detectors.patchcore.coreset import SparseProjection, k_center_greedy
 from shopfloor.detectors.patchcore.torch_model import PatchcoreModel
+from shopfloor.detectors.patchcore.training_patches import TrainingPatches
 
 
 def clustered(n_points: int, n_channels: int, seed: int) -> torch.Tensor:
@@ -43,7 +44,7 @@ def test_same_set_as_anomalib(n_channels):
     seed_everything(1)
     anomalib_choice = torch.tensor(KCenterGreedy(points, sampling_ratio=400 / 4096).select_coreset_idxs())
     seed_everything(1)
-    features = project(points.split(1000))
+    features = SparseProjection(len(points), points[:1])(points)
     first = int(torch.randint(high=len(features), size=(1,)))
     choice = k_center_greedy(features, 400, first)
     assert choice[0] == anomalib_choice[0]
@@ -57,7 +58,7 @@ def test_projection_keeps_the_distances_of_anomalibs():
     sampler = KCenterGreedy(points, sampling_ratio=0.01)
     sampler.select_coreset_idxs()
     seed_everything(3)
-    features = project([points])
+    features = SparseProjection(len(points), points[:1])(points)
     assert features.shape[1] == 64 < sampler.features.shape[1]
     torch.testing.assert_close(torch.pdist(features), torch.pdist(sampler.features), rtol=1e-4, atol=0)
 
@@ -89,7 +90,8 @@ def test_duplicates_come_last_and_none_is_chosen_twice():
 
 def test_offset_of_all_points_does_not_matter():
     points = clustered(2000, 16, seed=6)
-    assert k_center_greedy(points + 1000, 100, first=3).tolist() == k_center_greedy(points, 100, first=3).tolist()
+    moved = points + 1000
+    assert k_center_greedy(moved, 100, first=3).tolist() == k_center_greedy(points, 100, first=3).tolist()
 
 
 @pytest.mark.parametrize("size", [0, 11])
@@ -115,14 +117,16 @@ def test_nearest_neighbours_are_those_of_brute_force(n_neighbors, bank_size):
 
 
 def test_bank_is_anomalibs_bank():
-    patches = clustered(2000, 32, seed=8).split(300)
-    banks = []
-    for model_class in (AnomalibPatchcoreModel, PatchcoreModel):
-        model = model_class(["layer1"], "resnet10t", pre_trained=False)
-        model.embedding_store = list(patches)
-        seed_everything(2)
-        model.subsample_embedding(0.1)
-        banks.append({tuple(row) for row in model.memory_bank.tolist()})
-        assert not model.embedding_store
-    assert len(banks[0]) == 200
-    assert banks[0] == banks[1]
+    batches = clustered(2000, 32, seed=8).split(400)
+    model = AnomalibPatchcoreModel(["layer1"], "resnet10t", pre_trained=False)
+    model.embedding_store = list(batches)
+    seed_everything(2)
+    model.subsample_embedding(0.1)
+    theirs = {tuple(row) for row in model.memory_bank.tolist()}
+    seed_everything(2)
+    patches = TrainingPatches(n_images=10, kept_gb=1)
+    for number, batch in enumerate(batches):
+        patches.add(batch, [f"{number}a", f"{number}b"])
+    ours = patches.bank(patches.choose(0.1))
+    assert len(theirs) == len(ours) == 200
+    assert theirs == {tuple(row) for row in ours.tolist()}

@@ -200,6 +200,21 @@ def test_patchcore_is_anomalibs_and_its_scores_are_raw(patchcore, test):
     assert scores[:2].min() > scores[2:].max()  # and the squares are found
 
 
+def test_patchcore_that_keeps_no_patch_finds_the_same_bank_in_a_second_pass(patchcore, train, test):
+    detector = {**DETECTORS["patchcore"], "init_args": {**DETECTORS["patchcore"]["init_args"], "kept_gb": 0}}
+    twice = fit(train, detector, LITE0, read_weights("tf_efficientnet_lite0", LITE0), S, seed=3)[0]
+    one, other = (checkpoint["state_dict"]["model.memory_bank"] for checkpoint in (patchcore, twice))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)  # the batches of the second pass are others
+    np.testing.assert_allclose(*(scores_and_maps(each, test)[0] for each in (patchcore, twice)), rtol=1e-4)
+
+
+def test_patchcore_cannot_find_images_of_one_name_again(train):
+    detector = {**DETECTORS["patchcore"], "init_args": {**DETECTORS["patchcore"]["init_args"], "kept_gb": 0}}
+    twins = ImagePart(train.stack, train.table.assign(image=train.table["image"].iloc[0]))
+    with pytest.raises(DetectorError, match="did not find the same ones.*kept_gb"):
+        fit(twins, detector, LITE0, read_weights("tf_efficientnet_lite0", LITE0), S, seed=3)
+
+
 def test_training_length_of_the_settings_wins(train):
     detector = {**DETECTORS["padim"], "trainer": {"max_epochs": 3}}  # Padim itself asks for one
     weights = read_weights("resnet10t", RANDOM)

@@ -6,8 +6,6 @@ Here the same patches are chosen in batches, with matrix products, some hundred 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from anomalib.models.components import SparseRandomProjection
@@ -18,8 +16,7 @@ _CANDIDATES = 1024
 _ROWS = 2048  # patches per matrix product, so that the block of distances stays in the cache
 
 
-@torch.inference_mode()
-def project(patches: Sequence[torch.Tensor]) -> torch.Tensor:
+class SparseProjection:
     """Projects patches so that their distances are those after anomalib's sparse random projection.
 
     The same random numbers are drawn, from torch's and NumPy's global generators. Where the projection has more columns
@@ -27,18 +24,25 @@ def project(patches: Sequence[torch.Tensor]) -> torch.Tensor:
     the same distances in the smaller number.
 
     Args:
-        patches: Blocks of patch features ``(n_i, D)`` on one device.
-
-    Returns:
-        Projected features ``(sum of n_i, C)``.
+        n_patches: How many patches there will be; the number of columns depends on it.
+        example: Any patch ``(1, D)``, for the number of channels and the device.
     """
-    n_patches, n_channels = sum(len(block) for block in patches), patches[0].shape[1]
-    projection = SparseRandomProjection(eps=_PROJECTION_EPS)
-    projection.fit(patches[0][:1].expand(n_patches, n_channels))  # reads no more than shape and device
-    matrix = projection.sparse_random_matrix
-    if len(matrix) > n_channels:
-        matrix = torch.linalg.qr(matrix, mode="r").R
-    return torch.vstack([block @ matrix.T for block in patches])
+
+    def __init__(self, n_patches: int, example: torch.Tensor) -> None:
+        projection = SparseRandomProjection(eps=_PROJECTION_EPS)
+        projection.fit(example.expand(n_patches, -1))  # reads no more than shape and device
+        matrix = projection.sparse_random_matrix
+        self._matrix = torch.linalg.qr(matrix, mode="r").R if len(matrix) > matrix.shape[1] else matrix
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns C of the result."""
+        return len(self._matrix)
+
+    @torch.inference_mode()
+    def __call__(self, patches: torch.Tensor) -> torch.Tensor:
+        """Projects patches ``(n, D)`` to ``(n, C)``."""
+        return patches @ self._matrix.T
 
 
 @torch.inference_mode()
@@ -52,7 +56,7 @@ def k_center_greedy(features: torch.Tensor, size: int, first: int) -> torch.Tens
     Where two points are equally far up to float32 rounding, the choice may differ from that of another implementation.
 
     Args:
-        features: Points ``(N, D)``, float32.
+        features: Points ``(N, D)``, float32. Their mean is taken off in place, to spare the memory of a copy.
         size: Number of points to choose, from 1 to N.
         first: Index of the point to begin with.
 
@@ -64,8 +68,9 @@ def k_center_greedy(features: torch.Tensor, size: int, first: int) -> torch.Tens
     """
     if not 1 <= size <= len(features):
         raise ValueError(f"A coreset of {size} out of {len(features)} points cannot be chosen.")
-    points = features - features.mean(0)  # keeps distances; smaller norms lose fewer digits in |x|^2 - 2xy + |y|^2
-    squares = points.square().sum(1)
+    # Keeps distances; smaller norms lose fewer digits in |x|^2 - 2xy + |y|^2.
+    points = features.sub_(features.mean(0))
+    squares = torch.linalg.vector_norm(points, dim=1).square_()  # without a copy of all points
     distances = torch.full_like(squares, torch.inf)
     new = torch.tensor([first], device=points.device)
     chosen = [new]

@@ -9,8 +9,6 @@ from anomalib.data import InferenceBatch
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel as AnomalibPatchcoreModel
 from kornia.filters import GaussianBlur2d
 
-from shopfloor.detectors.patchcore.coreset import k_center_greedy, project
-
 # The search goes block by block. On a CPU a block of distances, 2 MB, stays in the cache; a GPU wants larger ones.
 _BANK_BLOCK = 1024
 _CPU_QUERIES = 512
@@ -22,8 +20,8 @@ class PatchcoreModel(AnomalibPatchcoreModel):
 
     What differs, and why:
 
-    - the coreset is chosen in batches (:mod:`shopfloor.detectors.patchcore.coreset`), some hundred times faster on a
-      CPU and without a second copy of all patches;
+    - patches are not kept here (:mod:`shopfloor.detectors.patchcore.training_patches`), and the coreset is chosen in
+      batches (:mod:`shopfloor.detectors.patchcore.coreset`), some hundred times faster on a CPU;
     - the search for the nearest patch goes over blocks of the bank, so its memory does not grow with the bank, and on a
       CPU it takes half the time;
     - the map is smoothed by rows and then by columns, 40 times faster on a CPU;
@@ -48,29 +46,9 @@ class PatchcoreModel(AnomalibPatchcoreModel):
         """
         if input_tensor.device.type == "cpu":
             input_tensor = input_tensor.contiguous(memory_format=torch.channels_last)
-        return super().forward(input_tensor)
-
-    def subsample_embedding(self, sampling_ratio: float, embeddings: torch.Tensor | None = None) -> None:
-        """Makes the memory bank: a coreset of all patches seen in training, in the order of the patches.
-
-        Args:
-            sampling_ratio: Share of the patches to keep, in (0, 1].
-            embeddings: Not used; anomalib deprecates it.
-
-        Raises:
-            ValueError: If nothing was embedded or the share is less than one patch.
-        """
-        if not self.embedding_store:
-            raise ValueError("PatchCore has seen no training image: nothing to make a memory bank of.")
-        store: list[torch.Tensor] = self.embedding_store
-        features = project(store)
-        first = int(torch.randint(high=len(features), size=(1,), device=features.device))
-        keep = torch.zeros(len(features), dtype=torch.bool, device=features.device)
-        keep[k_center_greedy(features, int(len(features) * sampling_ratio), first)] = True
-        del features
-        blocks = keep.split([len(block) for block in store])
-        self.memory_bank = torch.vstack([block[kept] for block, kept in zip(store, blocks, strict=True)])
-        store.clear()
+        result = super().forward(input_tensor)
+        self.embedding_store.clear()  # TrainingPatches keeps what is needed
+        return result
 
     def nearest_neighbors(self, embedding: torch.Tensor, n_neighbors: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Nearest patches of the memory bank.
