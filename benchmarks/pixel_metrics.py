@@ -83,16 +83,16 @@ def measure(side: Callable, images: int, size: int, seed: int) -> dict[str, floa
 
 
 def shopfloor() -> Callable[[NDArray, NDArray], dict[str, float]]:
-    from shopfloor.metrics import pixel_metrics  # noqa: PLC0415
+    from shopfloor.metrics import pixel_metrics
 
     return pixel_metrics
 
 
 def anomalib() -> Callable[[NDArray, NDArray], dict[str, float]]:
     """anomalib's three metrics, fed in batches of 32 as its evaluator does."""
-    import torch  # noqa: PLC0415
-    from anomalib.data import ImageBatch  # noqa: PLC0415
-    from anomalib.metrics import AUPRO, AUROC, F1Max  # noqa: PLC0415
+    import torch
+    from anomalib.data import ImageBatch
+    from anomalib.metrics import AUPRO, AUROC, F1Max
 
     def compute(anomaly_maps: NDArray, gt_masks: NDArray) -> dict[str, float]:
         metrics = [metric(fields=["anomaly_map", "gt_mask"]) for metric in (AUROC, AUPRO, F1Max)]
