@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2.functional import to_dtype
 
 from shopfloor.catalog.image_stack import ImagePart
+from shopfloor.detectors.balanced_batches import BalancedBatches
 
 
 class PartBatch(ImageBatch):
@@ -110,8 +111,6 @@ class PartDataModule(pl.LightningDataModule):
     def _order_of_training(self) -> dict[str, Any]:
         if self._balance is None:
             return {"batch_size": self.train_batch_size, "shuffle": True, "generator": self._order}
-        from shopfloor.detectors.balanced_batches import BalancedBatches
-
         good, bad, batches = (self._balance[key] for key in ("good", "bad", "batches"))
         return {"batch_sampler": BalancedBatches(self.part.is_bad, good, bad, batches, self._seed)}
 
