@@ -7,18 +7,38 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from kedro.pipeline import Pipeline
 
 os.environ["KEDRO_DISABLE_TELEMETRY"] = "1"
 PROJECT = Path(__file__).resolve().parents[1]
 
 
-def copy_project(folder: Path) -> Path:
-    """Copy the project's configuration; data and conf/local are empty, the package is the installed one."""
+#: The detectors that most tests run; every other one would only make them slow.
+FEW_DETECTORS = {
+    "model_evaluation": ["patchcore", "padim"],
+    "noisy_labels": ["patchcore"],
+    "supervised": ["feature_classifier"],
+}
+
+
+def copy_project(folder: Path, *, all_detectors: bool = False) -> Path:
+    """Copy the project's configuration; data and conf/local are empty, the package is the installed one.
+
+    Args:
+        folder: Where to.
+        all_detectors: Whether the environment ``test`` keeps all its detectors, or :data:`FEW_DETECTORS` of them.
+    """
     shutil.copy(PROJECT / "pyproject.toml", folder / "pyproject.toml")
     shutil.copytree(PROJECT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
     (folder / "conf" / "local").mkdir()
     (folder / "src").mkdir()
+    if not all_detectors:
+        file = folder / "conf" / "test" / "parameters.yml"
+        parameters = yaml.safe_load(file.read_text(encoding="utf-8"))
+        for experiment, detectors in FEW_DETECTORS.items():
+            parameters[experiment]["detectors"] = detectors
+        file.write_text(yaml.safe_dump(parameters), encoding="utf-8")
     return folder
 
 

@@ -250,8 +250,8 @@ class Cell(Category):
         """Of a texture folder its name counts and not where it lies."""
         if self.texture_settings is None:
             return ""
-        folder = Path(str(self.texture_settings.get("folder"))).name
-        return digest(CODE_VERSIONS["textures"], self.textures_entry, folder, self.image_size)
+        made_of = self.texture_settings.get("generator") or Path(str(self.texture_settings.get("folder"))).name
+        return digest(CODE_VERSIONS["textures"], self.textures_entry, made_of, self.image_size)
 
     @cached_property
     def _foreground_facts(self) -> list[Any]:

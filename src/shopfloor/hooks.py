@@ -75,8 +75,11 @@ class TextureHooks:
     def _check(entry: str, pipeline: Pipeline, textures: str, catalog: CatalogProtocol) -> None:
         from shopfloor.detectors.textures import list_textures
 
+        settings = catalog.load(entry)
+        if settings.get("generator"):
+            return
         try:
-            list_textures(catalog.load(entry).get("folder"), entry.removeprefix("params:textures."))
+            list_textures(settings.get("folder"), entry.removeprefix("params:textures."))
         except click.ClickException as error:
             trained = [node for node in pipeline.nodes if node.namespace == "training" and textures in node.inputs]
             detectors = sorted(

@@ -20,7 +20,8 @@ _DATASET_KEYS = {
 #: Stands for the categories of a dataset whose folder cannot be listed while the grid is planned.
 UNKNOWN_CATEGORY = "unknown"
 _BACKBONE_KEYS = {"weights", "mean", "std"}
-_TEXTURE_KEYS = {"folder", "title", "licence", "source"}
+_TEXTURE_KEYS = {"folder", "generator", "title", "licence", "source"}
+_TEXTURE_GENERATOR_KEYS = {"seed", "count"}
 _BALANCE_KEYS = {"good", "bad", "batches"}
 _GENERATOR_KEYS = {"seed", "size", "counts"}
 _COUNT_KEYS = {"train_good", "train_bad", "test_good", "test_bad"}
@@ -82,6 +83,10 @@ def _textures(parameters: Parameters, where: str, entry: Parameters) -> Paramete
         return None
     textures = entry_of(parameters, "textures", name, f"{where}.textures")
     check_keys(f"textures.{name}", textures, _TEXTURE_KEYS)
+    if generator := textures.get("generator"):
+        check_keys(f"textures.{name}.generator", generator, _TEXTURE_GENERATOR_KEYS)
+        for key in sorted(_TEXTURE_GENERATOR_KEYS):
+            whole_number(f"textures.{name}.generator", key, generator.get(key), smallest=int(key == "count"))
     return textures
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,8 @@ def test_good_images_come_in_the_same_order_whatever_the_bad_ones():
 
 
 def test_a_data_loader_takes_them():
-    loader = DataLoader(torch.arange(len(IS_BAD)), batch_sampler=BalancedBatches(IS_BAD, 6, 2, batches=3, seed=0))  # type: ignore[arg-type]
+    images: Any = torch.arange(len(IS_BAD))
+    loader: Any = DataLoader(images, batch_sampler=BalancedBatches(IS_BAD, 6, 2, batches=3, seed=0))
     assert len(loader) == 3
     first, second = (torch.cat(list(loader)).tolist() for _ in range(2))
     expected = epochs(BalancedBatches(IS_BAD, 6, 2, batches=3, seed=0), 2)
@@ -79,7 +81,7 @@ def test_a_data_loader_takes_them():
 @pytest.mark.parametrize("numbers", [(0, 4, 1), (4, -1, 1), (4, 4, 0)])
 def test_numbers_too_small_are_refused(numbers):
     with pytest.raises(DetectorError, match="at least 1 good image"):
-        BalancedBatches(IS_BAD, *numbers, seed=0)
+        BalancedBatches(IS_BAD, *numbers, 0)
 
 
 def test_good_images_are_needed():

@@ -221,10 +221,10 @@ def prepare_masks(index: pd.DataFrame, settings: Settings, folder: Path | None =
 
 
 def prepare_textures(textures: Settings, *, name: str, image_size: int) -> LazyStack:
-    """Decode every texture image once and resize it to the model input.
+    """Decode every texture image once and resize it to the model input, or render generated ones.
 
     Args:
-        textures: The entry of the textures: ``folder``.
+        textures: The entry of the textures: ``folder``, or ``generator`` with ``seed`` and ``count``.
         name: Name of the entry.
         image_size: Side of the result in pixels.
 
@@ -235,12 +235,14 @@ def prepare_textures(textures: Settings, *, name: str, image_size: int) -> LazyS
         DetectorError: There is no such folder, no image in it, or one that cannot be read.
     """
     from shopfloor.detectors.textures import list_textures, read_texture
+    from shopfloor.generated.textures import render_texture
 
+    shape, title = (image_size, image_size, 3), f"{name}: textures {image_size} px"
+    if generator := textures.get("generator"):
+        seed, count = generator["seed"], generator["count"]
+        return lazy_stack(lambda row: render_texture(seed, row, image_size), count, shape, title)
     files = list_textures(textures.get("folder"), name)
-    shape = (image_size, image_size, 3)
-    return lazy_stack(
-        lambda row: read_texture(files[row], image_size), len(files), shape, f"{name}: textures {image_size} px"
-    )
+    return lazy_stack(lambda row: read_texture(files[row], image_size), len(files), shape, title)
 
 
 def report_resize(
