@@ -78,10 +78,10 @@ def test_a_data_loader_takes_them():
     assert [first, second] == [[number for batch in epoch for number in batch] for epoch in expected]
 
 
-@pytest.mark.parametrize("numbers", [(0, 4, 1), (4, -1, 1), (4, 4, 0)])
-def test_numbers_too_small_are_refused(numbers):
+@pytest.mark.parametrize(("good", "bad", "batches"), [(0, 4, 1), (4, -1, 1), (4, 4, 0)])
+def test_numbers_too_small_are_refused(good, bad, batches):
     with pytest.raises(DetectorError, match="at least 1 good image"):
-        BalancedBatches(IS_BAD, *numbers, 0)
+        BalancedBatches(IS_BAD, good, bad, batches, seed=0)
 
 
 def test_good_images_are_needed():

@@ -278,6 +278,15 @@ def test_texture_and_image_are_blended_where_the_mask_is():
     assert on_black.max() <= 0.8
 
 
+def test_weights_of_texture_and_image_add_up_to_one():
+    white = np.full((1, S, S, 3), 255, np.uint8)
+    blended, _ = defects_of(torch.ones(40, 3, S, S), white, (8, 8))
+    assert blended.max().item() == pytest.approx(1)
+    # Only a lower brightness or a rotation, which brings in black corners, alters white.
+    still_white = (blended > 1 - 1e-6).flatten(1).all(1).float().mean()
+    assert 0.35 < still_white < 0.9
+
+
 def test_a_third_of_the_textures_is_grey():
     """Three of nine alterations; one makes grey. Textures are drawn evenly."""
     torch.manual_seed(0)
@@ -387,9 +396,9 @@ def test_unusable_textures_are_refused(unusable):
 
 
 def test_training_asks_for_textures(train, textures, tmp_path):
-    with pytest.raises(DetectorError, match="has none.*texture_folder"):
+    with pytest.raises(DetectorError, match="TEXTURES_MISSING.*texture_folder"):
         train_module(small_glass(), train)
-    with pytest.raises(DetectorError, match="TEXTURES_MISSING"):
+    with pytest.raises(DetectorError, match="there is no folder"):
         train_module(small_glass(texture_folder=str(tmp_path / "absent")), train)
     module = small_glass()
     module.use_textures(textures[:, :32])
@@ -808,6 +817,7 @@ def test_anomalibs_engine_trains_and_tests_it(stack, textures, tmp_path):
         max_epochs=1, default_root_dir=tmp_path / "out", logger=False, accelerator="cpu", enable_progress_bar=False
     )
     engine.fit(detector, datamodule=_WithValidation(part_of(stack, range(8)), batch_size=4))
-    assert np.shape(detector.model.augmentor.textures) == (6, 96, 96, 3)
+    read: Any = detector.model.augmentor.textures
+    assert read.shape == (6, 96, 96, 3)
     (metrics,) = engine.test(detector, datamodule=_WithValidation(part_of(stack, range(8, 24)), batch_size=4))
     assert 0 <= metrics["image_AUROC"] <= 1

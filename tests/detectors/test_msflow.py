@@ -154,9 +154,9 @@ def with_explicit_padding(module):
     """The same network with paddings of their own ahead of convolutions that have none."""
     for name, child in module.named_children():
         if isinstance(child, nn.Conv2d) and child.kernel_size != (1, 1):
-            size = child.padding[0]
+            reflection = nn.ReflectionPad2d(int(child.padding[0]))
             child.padding = (0, 0)
-            setattr(module, name, nn.Sequential(nn.ReflectionPad2d(size), child))
+            setattr(module, name, nn.Sequential(reflection, child))
         else:
             with_explicit_padding(child)
     return module
@@ -274,7 +274,7 @@ def test_fusion_without_parameters_is_a_permutation():
     assert log_determinant.tolist() == [0, 0]
 
 
-def test_log_determinant_of_the_fusion_is_the_specified(whole):
+def test_log_determinant_of_the_fusion_is_the_specified():
     flow = FusionFlow([256, 512, 1024])
     for name, parameter in flow.named_parameters():
         nn.init.constant_(parameter, float(".scales." in name and name.endswith("bias")))
@@ -464,12 +464,11 @@ def test_anomalibs_engine_trains_it(tmp_path):
     )
     part = part_of(4)
     part.table.loc[2:, "label"] = "bad"
-    data = _WithValidation(part, batch_size=2)
+    data: Any = _WithValidation(part, batch_size=2)
     engine.fit(detector, datamodule=data)
     assert watch.norms == pytest.approx([2.0] * 4, rel=1e-4)  # every step was clipped
     assert watch.rates == pytest.approx([1e-5, 1e-5, 1e-4, 1e-4])  # at the start and in the middle
-    predictions = engine.predict(detector, datamodule=data)
-    assert predictions is not None
+    predictions: Any = engine.predict(detector, datamodule=data)
     assert torch.cat([batch.anomaly_map for batch in predictions]).isfinite().all()
 
 
@@ -537,8 +536,10 @@ def test_score_map_is_a_choice():
 def test_networks_and_sizes(backbone, layers, size):
     model = MsflowModel(backbone, layers, pre_trained=False, blocks=[1] * len(layers)).eval()
     images = noise(3, 3, size, size)
-    result = model(images)
+    result: Any = model(images)
     assert isinstance(result, InferenceBatch)
+    assert result.anomaly_map is not None
+    assert result.pred_score is not None
     assert result.anomaly_map.shape == (3, 1, size, size)
     assert result.anomaly_map.dtype == result.pred_score.dtype == torch.float32
     assert result.anomaly_map.isfinite().all()
@@ -576,6 +577,8 @@ def test_checkpoint_file_gives_the_same_bits(fitted, tmp_path):
     torch.manual_seed(99)  # the module built for the file draws other permutations than the trained one
     scores, maps, _ = predict(torch.load(tmp_path / "detector.pt", weights_only=True), test, 3)
     assert np.array_equal(scores["pred_score"], expected["pred_score"])
+    assert maps is not None
+    assert expected_maps is not None
     assert np.array_equal(maps, expected_maps)
 
 

@@ -17,6 +17,13 @@ def test_smoothing_equals_scipy_everywhere_even_where_the_kernel_is_wider_than_t
     assert np.abs(smooth(torch.from_numpy(maps), sigma).numpy() - expected).max() < 1e-12
 
 
+def test_mixed_precision_does_not_round_maps():
+    maps = torch.rand(1, 1, 40, 40)
+    with torch.autocast("cpu", torch.bfloat16):
+        smoothed = smooth(maps, 4.0)
+    assert torch.equal(smoothed, smooth(maps, 4.0))
+
+
 def test_a_peak_spreads_as_the_specification_of_simplenet_computes():
     grid = torch.zeros(1, 1, 32, 32)
     grid[0, 0, 16, 16] = 1

@@ -27,9 +27,10 @@ def smooth(maps: torch.Tensor, sigma: float) -> torch.Tensor:
     kernel = get_gaussian_kernel1d(2 * radius + 1, sigma, device=maps.device, dtype=maps.dtype)[0]
     channels = maps.shape[1]
     columns = kernel.expand(channels, 1, 1, -1)
-    for weights in (columns, columns.transpose(2, 3)):  # along rows, then along columns
-        height, width = weights.shape[2] // 2, weights.shape[3] // 2
-        maps = functional.conv2d(_mirror(maps, height, width), weights, groups=channels)
+    with torch.autocast(maps.device.type, enabled=False):  # mixed precision would round the maps
+        for weights in (columns, columns.transpose(2, 3)):  # along rows, then along columns
+            height, width = weights.shape[2] // 2, weights.shape[3] // 2
+            maps = functional.conv2d(_mirror(maps, height, width), weights, groups=channels)
     return maps
 
 

@@ -37,11 +37,17 @@ class Glass(AnomalibGlass):
     Paper: Chen et al., "A Unified Anomaly Synthesis Strategy with Gradient Ascent for Industrial Anomaly Detection and
     Localization", ECCV 2024. Repository: cqylunlun/GLASS. Specification of the models taken from anomalib, section 5.
 
-    Deviations from the original: the distribution is chosen by its spectrum test for every product, not read from its
-    file for known ones; the model of the last epoch is kept, not the one that is best on the test images. A mask is
-    redrawn no more than a hundred times; then the foreground of this image is disregarded. A product with augmented
-    training images is surveyed for the centre once, in one augmentation. Lightning counts the step of each optimiser:
-    ``max_steps`` is twice the number of batches.
+    Unlike anomalib, as in the original: the weights of the backbone, the centre of normalised images (anomalib's are
+    not), mask combinations, blending weights and alterations of the textures, the choice of distribution, epochs
+    of 50 batches at most. The backbone is always frozen. Deviations from the original:
+
+    - the distribution is chosen by the spectrum test for every product, not read from a file for known ones;
+    - the model of the last epoch is kept, not the one that is best on the test images;
+    - a mask is redrawn a hundred times at most; then the foreground of this image is disregarded;
+    - the training images pass through the frozen backbone once, when the training starts, to give the centre of every
+      epoch; where a data module alters them at random, it is the centre of that one pass.
+
+    Lightning counts the step of each optimiser: ``max_steps`` is twice the number of batches.
 
     Args:
         backbone: timm name of the network.
@@ -150,9 +156,10 @@ class Glass(AnomalibGlass):
         """
         if self.model.augmentor.textures is None and self.texture_folder is None:
             raise DetectorError(
-                "Glass makes its synthetic defects of textures and has none. Name them in its entry of the detectors' "
-                "parameter file (textures: <name>, whose folder stands under 'textures'), or give the class itself a "
-                "texture_folder: any folder of texture images, such as the Describable Textures Dataset."
+                "TEXTURES_MISSING: Glass makes its synthetic defects of textures and was given none. Name them in its "
+                "entry of the detectors' parameter file (textures: <name>, whose folder stands under 'textures'), or "
+                "give the class itself a texture_folder: any folder of texture images, such as the Describable "
+                "Textures Dataset."
             )
         mean_image = self.model.survey(self._training_images())
         self._prepare_textures(mean_image.shape[1:])
@@ -171,7 +178,7 @@ class Glass(AnomalibGlass):
         """
         optimizers: Any = self.optimizers()
         images: Any = batch.image
-        true_loss, gaussian_loss, _, focal_loss, loss = self.model(images, _foreground_of(batch))
+        true_loss, gaussian_loss, _, focal_loss, loss = self.model(images, _foreground_of(batch, images.shape[2:]))
         for optimizer in optimizers:
             optimizer.zero_grad()
         self.manual_backward(loss)
@@ -214,12 +221,12 @@ class Glass(AnomalibGlass):
         return points.distribution
 
 
-def _foreground_of(batch: Batch) -> torch.Tensor | None:
+def _foreground_of(batch: Batch, image_size: torch.Size) -> torch.Tensor | None:
     """Foreground ``(B, H, W)``, bool, of the size of the images, if the batch has one."""
     foreground: torch.Tensor | None = getattr(batch, "foreground", None)
     if foreground is None:
         return None
-    return functional.interpolate(foreground[:, None].float(), batch.image.shape[2:])[:, 0] > 0
+    return functional.interpolate(foreground[:, None].float(), image_size)[:, 0] > 0
 
 
 def _check_arguments(distribution: str, layers: Sequence[str]) -> None:
