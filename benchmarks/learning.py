@@ -127,7 +127,8 @@ def trials(name: str, parameters: dict[str, Any], data: dict[str, Any], options:
     return pd.DataFrame(lines)
 
 
-def main() -> None:
+def main() -> pd.DataFrame:
+    """Trains, prints and gives back one line per detector and seed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--textures", type=Path)
@@ -146,6 +147,7 @@ def main() -> None:
     print("\nMean over the seeds, and standard deviation:")
     groups = table.groupby("detector", sort=False)
     print(groups[[*values, "seconds"]].agg(["mean", "std"]).round(1).to_string())
+    return table
 
 
 if __name__ == "__main__":
