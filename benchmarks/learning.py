@@ -19,11 +19,15 @@ import pandas as pd
 PROJECT = Path(__file__).resolve().parents[1]
 
 
-def settings() -> dict[str, Any]:
-    """Parameters of the environment ``base``, without anybody's own."""
+def settings(changes: Path | None = None) -> dict[str, Any]:
+    """Parameters of the environment ``base``, without anybody's own, and some changes to them from a YAML file."""
+    from omegaconf import OmegaConf
+
     from shopfloor.config import ProjectConfigLoader
 
-    return ProjectConfigLoader(str(PROJECT / "conf"), env="base", base_env="base")["parameters"]
+    base = ProjectConfigLoader(str(PROJECT / "conf"), env="base", base_env="base")["parameters"]
+    merged: Any = OmegaConf.to_container(OmegaConf.merge(base, OmegaConf.load(changes) if changes else {}))
+    return merged
 
 
 def parts(root: Path, size: int, counts: argparse.Namespace) -> dict[str, Any]:
@@ -139,9 +143,10 @@ def main() -> pd.DataFrame:
     parser.add_argument("--train", type=int, default=200, help="good training images")
     parser.add_argument("--test", type=int, default=100, help="test images, of each label")
     parser.add_argument("--bad", type=int, default=20, help="labelled bad training images of supervised detectors")
+    parser.add_argument("--changes", type=Path, help="YAML file that changes parameters, e.g. another backbone")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    parameters, data = settings(), parts(options.root, options.size, options)
+    parameters, data = settings(options.changes), parts(options.root, options.size, options)
     table = pd.concat([trials(name, parameters, data, options) for name in options.detectors])
     values = [column for column in table if "image_" in str(column) or "pixel_" in str(column)]
     print("\nMean over the seeds, and standard deviation:")

@@ -205,7 +205,7 @@ def test_patchcore_that_keeps_no_patch_finds_the_same_bank_in_a_second_pass(patc
     twice = fit(train, detector, LITE0, read_weights("tf_efficientnet_lite0", LITE0), S, seed=3)[0]
     one, other = (checkpoint["state_dict"]["model.memory_bank"] for checkpoint in (patchcore, twice))
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)  # the batches of the second pass are others
-    np.testing.assert_allclose(*(scores_and_maps(each, test)[0] for each in (patchcore, twice)), rtol=1e-4)
+    np.testing.assert_allclose(scores_and_maps(twice, test)[0], scores_and_maps(patchcore, test)[0], rtol=1e-4)
 
 
 def test_patchcore_cannot_find_images_of_one_name_again(train):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from anomalib.data import Batch
+from anomalib.data import ImageBatch
 from anomalib.metrics import Evaluator
 from anomalib.models.image.patchcore.lightning_model import Patchcore as AnomalibPatchcore
 from anomalib.post_processing import PostProcessor
@@ -70,7 +70,7 @@ class Patchcore(AnomalibPatchcore):
         loader = self.trainer.train_dataloader
         self._patches = TrainingPatches(len(loader.dataset) if loader is not None else 0, self.kept_gb)
 
-    def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def training_step(self, batch: ImageBatch, *args: Any, **kwargs: Any) -> torch.Tensor:  # type: ignore[override]
         """Takes the patches of a batch.
 
         Returns:
@@ -96,10 +96,11 @@ class Patchcore(AnomalibPatchcore):
     def _embedded_again(self, chosen: torch.Tensor) -> torch.Tensor:
         """Computes the chosen patches once more, in a second pass over the training images."""
         place = chosen.cumsum(0) - 1  # of each chosen patch in the bank
+        transform: Any = self.pre_processor.transform if self.pre_processor else nn.Identity()
         bank, found = torch.empty(0, device=chosen.device), 0
-        for batch in tqdm(self.trainer.datamodule.train_dataloader(), desc="Memory bank", unit="batch"):
+        for batch in tqdm(self.trainer.train_dataloader, desc="Memory bank", unit="batch"):
             # Not normalised yet: the pre-processor reaches only the batches of Lightning's own loop.
-            images = self.pre_processor.transform(batch.image.to(self.device))
+            images = transform(batch.image.to(self.device))
             with self.trainer.precision_plugin.forward_context():
                 patches = self.model(images).float().unflatten(0, (len(images), -1))
             if not len(bank):
