@@ -11,6 +11,8 @@ import yaml
 from kedro.pipeline import Pipeline
 
 os.environ["KEDRO_DISABLE_TELEMETRY"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: workers that share the cores wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 PROJECT = Path(__file__).resolve().parents[1]
 
 

@@ -1,4 +1,4 @@
-"""The promises of docs/performance.md, measured anew. Slow: run with ``pytest -m slow``."""
+"""The promises of docs/performance.md, measured anew. Slow: run with ``pytest -m slow -n 0``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PatchCore on real parts, named in conf/local as the README says. Slow: run with ``pytest -m slow``."""
+"""PatchCore on real parts, named in conf/local as the README says. Slow: run with ``pytest -m slow -n 0``."""
 
 from __future__ import annotations
 
