@@ -59,6 +59,7 @@ def draw_foreground(train: ImagePart, foreground: np.ndarray) -> Image.Image:
 def _chosen(shares: np.ndarray) -> list[int]:
     """Places of the images to show: the extremes first, then some spread over all, each once."""
     order = np.argsort(shares, kind="stable").tolist()
-    extremes = [*order[: _SHOWN // 4], *order[-(_SHOWN // 4) :]]
-    spread = np.linspace(0, len(shares) - 1, _SHOWN).round().astype(int).tolist()
-    return list(dict.fromkeys([*extremes, *spread]))[:_SHOWN]
+    chosen = list(dict.fromkeys([*order[: _SHOWN // 4], *order[-(_SHOWN // 4) :]]))
+    others = [place for place in range(len(shares)) if place not in chosen]
+    steps = np.linspace(0, len(others) - 1, min(_SHOWN - len(chosen), len(others))).round().astype(int)
+    return [*chosen, *(others[step] for step in steps)]

@@ -20,7 +20,7 @@ def main_loss(log: pd.DataFrame) -> str | None:
     Args:
         log: Lines of one detector's trainings, with a column ``loss`` (its name).
     """
-    names = list(log["loss"].unique())
+    names = [name for name in log["loss"].unique() if name]
     preferred = [name for name in ("train_loss", "loss", "train_loss_total") if name in names]
     return (preferred or names or [None])[0]
 
@@ -47,7 +47,8 @@ def _figure(lines: pd.DataFrame) -> Figure:
     for number, ((dataset, category, size, condition, seed), line) in enumerate(trainings):
         if number == _MOST_LINES:
             break
-        name = safe(f"{dataset} / {category}, {size} px, {condition}, seed {seed}")
+        # Only the names may be cut, not what tells the lines of one detector apart.
+        name = f"{safe(f'{dataset} / {category}')}, {size} px, {safe(condition)}, seed {seed}"
         figure.add_scatter(
             x=line["epoch"].tolist(),
             y=numbers(line["value"]),
