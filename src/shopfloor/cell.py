@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 Parameters = Mapping[str, Any]
 AnyCell = TypeVar("AnyCell", bound="Category")
 
-#: Keys of a detector's entry that do not change what it computes.
-_WITHOUT_EFFECT = ("size_multiple", "num_workers")
+#: Keys of a detector's entry that do not change what it computes, or whose effect on a cell is counted apart.
+_WITHOUT_EFFECT = ("size_multiple", "num_workers", "foreground", "foreground_of")
 
 #: Raise one of these when the code that makes the file changes its content; what depends on it gets new names.
 CODE_VERSIONS = {

@@ -22,7 +22,7 @@ def check_keys(where: str, entry: Parameters, known: set[str]) -> None:
 
 def entry_of(parameters: Parameters, block: str, name: str, where: str) -> Parameters:
     entries = parameters.get(block) or {}
-    if name not in entries:
+    if not isinstance(name, str) or name not in entries:
         raise GridError(f"{where}: {name!r} is unknown. Known {block}: {joined(entries)}.")
     entry = entries[name] or {}
     if not isinstance(entry, Mapping):
@@ -50,6 +50,11 @@ def whole_number(where: str, key: str, value: Any, smallest: int = 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
         raise GridError(f"{where}.{key}: expected a whole number of at least {smallest}, found {value!r}.")
     return value
+
+
+def check_path(where: str, entry: Parameters, key: str) -> None:
+    if not isinstance(entry.get(key) or "", str):
+        raise GridError(f"{where}.{key}: expected the path of a folder, found {entry[key]!r}.")
 
 
 def percentage(where: str, key: str, value: Any) -> float:

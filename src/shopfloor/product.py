@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from shopfloor.cell import FOREGROUND_METHODS, NETWORK_ROLES, Parameters
-from shopfloor.parameter_checks import GridError, check_keys, entry_of, joined, list_of, whole_number
+from shopfloor.parameter_checks import GridError, check_keys, check_path, entry_of, joined, list_of, whole_number
 
 LEARNING_TYPES = ("one_class", "unsupervised", "supervised")
 _DETECTOR_KEYS = {
@@ -83,7 +83,10 @@ def _textures(parameters: Parameters, where: str, entry: Parameters) -> Paramete
         return None
     textures = entry_of(parameters, "textures", name, f"{where}.textures")
     check_keys(f"textures.{name}", textures, _TEXTURE_KEYS)
+    check_path(f"textures.{name}", textures, "folder")
     if generator := textures.get("generator"):
+        if not isinstance(generator, Mapping):
+            raise GridError(f"textures.{name}.generator: expected seed and count, found {generator!r}.")
         check_keys(f"textures.{name}.generator", generator, _TEXTURE_GENERATOR_KEYS)
         for key in sorted(_TEXTURE_GENERATOR_KEYS):
             whole_number(f"textures.{name}.generator", key, generator.get(key), smallest=int(key == "count"))
@@ -159,8 +162,8 @@ def categories_of(parameters: Parameters, experiment: str, wanted: Iterable[str]
 
 def _check_dataset(where: str, entry: Parameters) -> None:
     check_keys(where, entry, _DATASET_KEYS)
-    if not isinstance(entry.get("root") or "", str):
-        raise GridError(f"{where}.root: expected the path of a folder, found {entry['root']!r}.")
+    check_path(where, entry, "root")
+    check_path(where, entry, "foreground_folder")
     if not isinstance(entry.get("options") or {}, Mapping):
         raise GridError(f"{where}.options: expected keys and values, found {entry['options']!r}.")
     for category in list_of(where, "categories", entry) if entry.get("categories") else []:

@@ -1,4 +1,4 @@
-"""Do the detectors learn? Trained against untrained on real parts, three seeds. Slow: run with ``pytest -m slow -n 0``."""
+"""Do the detectors learn? Trained against untrained on real parts. Slow: run with ``pytest -m slow -n 0``."""
 
 from __future__ import annotations
 

@@ -72,7 +72,9 @@ def test_folder_called_like_an_image_is_no_image(tmp_path):
 
 @pytest.mark.parametrize("folder", [None, "", "no/such/folder"])
 def test_missing_folder_is_named_with_its_entry(folder):
-    with pytest.raises(DetectorError, match=r"TEXTURES_MISSING.*\(textures\.dtd\.folder\).*robots\.ox\.ac\.uk") as caught:
+    with pytest.raises(
+        DetectorError, match=r"TEXTURES_MISSING.*\(textures\.dtd\.folder\).*robots\.ox\.ac\.uk"
+    ) as caught:
         list_textures(folder, "dtd")
     assert repr(folder) in caught.value.message
 
@@ -85,7 +87,9 @@ def test_file_in_place_of_a_folder_is_refused(tmp_path):
 
 def test_folder_without_images_is_named_with_its_entry_and_the_suffixes(tmp_path):
     touch(tmp_path, "readme.txt", "empty/.gitkeep")
-    with pytest.raises(DetectorError, match=r"TEXTURES_MISSING.*holds no image.*\.png.*textures\.own\.folder") as caught:
+    with pytest.raises(
+        DetectorError, match=r"TEXTURES_MISSING.*holds no image.*\.png.*textures\.own\.folder"
+    ) as caught:
         list_textures(tmp_path, "own")
     assert str(tmp_path) in caught.value.message
 
@@ -178,6 +182,16 @@ def test_colours_of_a_palette_are_looked_up_before_the_resize(tmp_path):
 def test_black_and_white_image_is_read(tmp_path):
     Image.fromarray(noise(64, 64) > 127).save(tmp_path / "bits.png")
     assert set(np.unique(read_texture(tmp_path / "bits.png", 64))) == {0, 255}
+
+
+def test_image_of_16_bits_is_not_silently_white(tmp_path):
+    Image.fromarray(np.linspace(5000, 65000, 64 * 64).reshape(64, 64).astype(np.uint16)).save(tmp_path / "deep.png")
+    try:
+        read = read_texture(tmp_path / "deep.png", 64)
+    except DetectorError as error:
+        assert "deep.png" in error.message  # refused or scaled: both would do
+    else:
+        assert len(np.unique(read)) > 100
 
 
 def test_stack_holds_the_images_in_the_order_of_the_list(tmp_path):

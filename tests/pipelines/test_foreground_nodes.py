@@ -105,6 +105,14 @@ def test_missing_mask_is_named_with_its_image(train, tmp_path):
         list(found(train, {"foreground_folder": str(tmp_path)}, method="folder").arrays)
 
 
+def test_missing_mask_leaves_no_file(train, tmp_path):
+    (tmp_path / "masks").mkdir()
+    dataset = ImageStackDataset(str(tmp_path / "made" / "foreground.npy"))
+    with pytest.raises(Exception, match="there is no foreground mask"):  # Kedro wraps it
+        dataset.save(found(train, {"foreground_folder": str(tmp_path / "masks")}, method="folder"))
+    assert not dataset.exists()
+
+
 def test_missing_weights_are_said_before_any_image_is_segmented(train):
     with pytest.raises(DetectorError, match="FOREGROUND_WEIGHTS"):
         found(train, foreground={"mobile_sam": None}, method="mobile_sam")

@@ -95,6 +95,7 @@ def fit(  # noqa: PLR0913, PLR0917 (what a training depends on)
         WeightsMissing: If the detector wants weights from the hub and these cannot be had.
     """
     _check_training_part(train, detector, image_size)
+    _check_foreground(train, detector, extras.foreground)
     rule = _check_validation_part(train, validation, stopping, detector, image_size)
     networks, given = _networks(detector, {"backbone": weights, "encoder": extras.encoder_weights})
     settings = backbone or {}
@@ -115,7 +116,7 @@ def fit(  # noqa: PLR0913, PLR0917 (what a training depends on)
     if rule is not None:
         rule.check_length(arguments.get("max_epochs"), detector["class_path"])
     log = TrainingLog()
-    watch = None
+    twin = watch = None
     if validation is not None:
         twin = Twin(blueprint, validation, detector["batch_size"], seed, arguments)
         _use_textures(twin.module, extras.textures)
@@ -145,7 +146,7 @@ def fit(  # noqa: PLR0913, PLR0917 (what a training depends on)
     if watch is not None:
         record |= watch.record()
         state_dict = watch.best_state or state_dict
-    del module, trainer, watch, data
+    del module, trainer, twin, watch, data, log  # Lightning has hung the module onto each of them
     release_memory()
     return {**blueprint, "state_dict": state_dict}, record
 
@@ -186,6 +187,14 @@ def _check_training_part(train: ImagePart, detector: dict[str, Any], image_size:
         raise DetectorError(
             f"BAD_IN_TRAIN: {detector['class_path']} learns from good images only, but {len(bad)} of {len(train)} "
             f"training images are labelled bad (the first: {bad.iloc[0]}). Correct the split, or set learning_type."
+        )
+
+
+def _check_foreground(train: ImagePart, detector: dict[str, Any], foreground: np.ndarray | None) -> None:
+    if foreground is not None and len(foreground) != len(train):
+        raise DetectorError(
+            f"Detector {detector['class_path']}: there are {len(foreground)} foreground masks for {len(train)} "
+            "training images, so they belong to other images. Make the foreground of this training part again."
         )
 
 

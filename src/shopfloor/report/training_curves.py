@@ -48,7 +48,7 @@ def _figure(lines: pd.DataFrame) -> Figure:
         if number == _MOST_LINES:
             break
         # Only the names may be cut, not what tells the lines of one detector apart.
-        name = f"{safe(f'{dataset} / {category}')}, {size} px, {safe(condition)}, seed {seed}"
+        name = f"{safe(f'{dataset} / {category}')}, {size} px, {safe(str(condition))}, seed {seed}"
         figure.add_scatter(
             x=line["epoch"].tolist(),
             y=numbers(line["value"]),

@@ -98,7 +98,8 @@ class Patchcore(AnomalibPatchcore):
         place = chosen.cumsum(0) - 1  # of each chosen patch in the bank
         transform: Any = self.pre_processor.transform if self.pre_processor else nn.Identity()
         bank, found = torch.empty(0, device=chosen.device), 0
-        for batch in tqdm(self.trainer.train_dataloader, desc="Memory bank", unit="batch"):
+        loader: Any = self.trainer.train_dataloader
+        for batch in tqdm(loader, desc="Memory bank", unit="batch"):
             # Not normalised yet: the pre-processor reaches only the batches of Lightning's own loop.
             images = transform(batch.image.to(self.device))
             with self.trainer.precision_plugin.forward_context():
