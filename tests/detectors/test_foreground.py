@@ -219,7 +219,7 @@ def test_path_that_leaves_the_folder_is_refused(image, tmp_path):
 
 def test_damaged_mask_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG not really")
-    with pytest.raises(DetectorError, match=r"FOREGROUND_MISSING.*a\.png.*cannot be read as an image"):
+    with pytest.raises(DetectorError, match=r"FOREGROUND_MISSING.*a\.png.*cannot be read as a mask"):
         read_foreground(tmp_path, "ring", "a.png", 8)
 
 

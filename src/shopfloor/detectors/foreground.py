@@ -5,7 +5,7 @@ Three ways: masks that the user gives, GrabCut, or MobileSAM with its weights as
 
 from __future__ import annotations
 
-import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,13 @@ from kornia.contrib.visual_prompter import VisualPrompter
 from kornia.models.sam import Sam, SamConfig
 
 from shopfloor.detectors.building import DetectorError
+from shopfloor.readers.pixels import ImageError, decode, mask_values, resize_mask
 
 _BORDER = 1 / 32  # of the side: the strip along the edge that GrabCut takes for background
 _ITERATIONS = 4
 _WORKING_SIZE = 256  # GrabCut takes seconds above it, and the outline of a part needs no more
 _LEAST_SHARE = 0.02  # less than this of an image is no part
 _MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
-
-logger = logging.getLogger(__name__)
 
 
 def grab_cut(image: np.ndarray) -> np.ndarray:
@@ -86,6 +85,7 @@ class MobileSam:
                 f"FOREGROUND_WEIGHTS: '{weights}' does not hold MobileSAM's weights. {error}"
             ) from error
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._lock = threading.Lock()  # a prompter holds one image, and images are segmented on all cores
         self._prompter = VisualPrompter(SamConfig("mobile_sam"), device=torch.device(device))
         self._prompter.model = network.to(device).eval()
 
@@ -100,8 +100,9 @@ class MobileSam:
         box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         device = self._prompter.device
         pixels = torch.from_numpy(image.copy()).to(device).permute(2, 0, 1).float() / 255
-        self._prompter.set_image(pixels)
-        answer = self._prompter.predict(boxes=torch.tensor([[box]], dtype=torch.float32, device=device)[0])
+        with self._lock:
+            self._prompter.set_image(pixels)
+            answer = self._prompter.predict(boxes=torch.tensor([box], dtype=torch.float32, device=device))
         best = int(answer.scores[0].argmax())
         return answer.binary_masks[0, best].cpu().numpy().astype(np.uint8)
 
@@ -135,10 +136,12 @@ def read_foreground(folder: str | Path | None, category: str, image: str, image_
         raise DetectorError(
             f"FOREGROUND_MISSING: there is no foreground mask '{place.with_suffix(_MASK_SUFFIXES[0])}' for '{image}'."
         )
-    mask = cv2.imread(str(found), cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise DetectorError(f"FOREGROUND_MISSING: '{found}' cannot be read as an image.")
-    return (cv2.resize(mask, (image_size, image_size), interpolation=cv2.INTER_NEAREST_EXACT) > 0).astype(np.uint8)
+    try:
+        data = found.read_bytes()
+        marked = (mask_values(decode(data), data) > 0).astype(np.uint8)
+    except (OSError, ImageError) as error:
+        raise DetectorError(f"FOREGROUND_MISSING: '{found}' cannot be read as a mask: {error}.") from error
+    return resize_mask(marked, image_size)
 
 
 def segmenter(method: str, settings: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from PIL import Image
 
 from shopfloor.detectors.building import DetectorError
+from shopfloor.readers.pixels import ImageError, read_image
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -56,12 +56,11 @@ def read_texture(file: Path, image_size: int) -> np.ndarray:
         Image ``(S, S, 3)``, RGB, uint8.
 
     Raises:
-        DetectorError: If it cannot be read as an image.
+        DetectorError: If it cannot be read as an image of 8 bits per channel.
     """
     try:
-        with Image.open(file) as image:
-            return np.asarray(image.convert("RGB").resize((image_size, image_size), Image.Resampling.BILINEAR))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return read_image(file, image_size)
+    except (OSError, ImageError) as error:
         raise DetectorError(f"TEXTURE_UNREADABLE: '{file}' cannot be read as an image: {error}.") from error
 
 

@@ -293,7 +293,7 @@ def render_report(
 
     shown = PagePictures(
         examples=_named(map(_label, cells), pictures[: len(cells)]),
-        foregrounds=_named(map(_category, foregrounds), pictures[len(cells) :]),
+        foregrounds=_named(map(_training_part, foregrounds), pictures[len(cells) :]),
     )
     return _render(plan, metrics, costs, scores, categories, training_log, shown)
 
@@ -335,7 +335,7 @@ def render_drift_report(  # noqa: PLR0913 (what the page shows)
     after_examples, after_foregrounds = len(cells), len(cells) + len(foregrounds)
     shown = PagePictures(
         examples=_named(map(_label, cells), pictures[:after_examples]),
-        foregrounds=_named(map(_category, foregrounds), pictures[after_examples:after_foregrounds]),
+        foregrounds=_named(map(_training_part, foregrounds), pictures[after_examples:after_foregrounds]),
         galleries=_named(map(_category, galleries), pictures[after_foregrounds:]),
     )
     return _render(plan, metrics, costs, scores, categories, training_log, shown, drift_counts)
@@ -397,6 +397,10 @@ def _facts(record: dict[str, Any] | MissingResult) -> dict[str, Any]:
 
 def _category(cell: Coordinates) -> str:
     return f"{cell['dataset']} · {cell['category']}"
+
+
+def _training_part(cell: Coordinates) -> str:
+    return f"{_category(cell)} · {cell['image_size']} px · {cell['condition']} · {cell['detector']}"
 
 
 def _label(cell: Coordinates) -> str:

@@ -55,7 +55,7 @@ def _nodes(experiment: Experiment) -> list[Node]:
     records = [cell.fit_record for cell in fits] + [cell.predict_record for cell in fits]
     scored = [cell.scored for cell in predictions]
     reports, shown = [cell.drift_report for cell in drifted], _coordinates(drifted)
-    segmented = each_once([cell for cell in cells if cell.foreground_method != "none"], "images_name")
+    segmented = each_once([cell for cell in cells if cell.foreground_method != "none"], "foreground_name")
     previews = {"foregrounds": _coordinates(segmented)}
     tables = ["category_table", "dataset_table", "mean_table", "failures_table"]
     collected = [name(each) for each in ("metrics", "costs", "scores", "categories", "training_log")]
