@@ -21,6 +21,7 @@ from shopfloor.detectors import fit as fit_module
 from shopfloor.detectors.backbones import read_weights, use_networks
 from shopfloor.detectors.fit import fit
 from shopfloor.detectors.predict import predict
+from shopfloor.detectors.running import release_memory
 
 N_TRAIN, N_TEST = 6, 4
 RANDOM = {"weights": "random"}
@@ -46,7 +47,6 @@ FAST: dict[str, dict[str, Any]] = {
     "Patchcore": {"init_args": {"layers": STAGES}, "backbone": "resnet10t"},
     "Patchflow": {"init_args": {"flow_feature_dim": 16, "flow_hidden_dim": 16}, "backbone": "resnet10t"},
     "Stfpm": {"init_args": {"layers": STAGES}, "backbone": "resnet10t", "trainer": {"max_epochs": 2}},
-    "Supersimplenet": {"init_args": {"layers": STAGES}, "backbone": "resnet10t"},
 }
 SLOW: dict[str, dict[str, Any]] = {
     "Csflow": {
@@ -87,8 +87,13 @@ SLOW: dict[str, dict[str, Any]] = {
     "Rad": {"backbone": DINOV3, "size": 448, "batch_size": 2},
     "ReverseDistillation": {"backbone": "resnet18"},
     "SuperADD": {"init_args": {"patch_size": 64}, "backbone": DINOV3},
+    "Supersimplenet": {"init_args": {"layers": STAGES}, "backbone": "resnet10t"},
     "Uflow": {"init_args": {"flow_steps": 1}, "backbone": "resnet18", "size": 448, "batch_size": 2},
-    "UniNet": {"networks": ["torchvision/wide_resnet50_2.IMAGENET1K_V2"], "batch_size": 2},
+    "UniNet": {
+        "init_args": {"student_backbone": "resnet50", "teacher_backbone": "resnet50"},
+        "networks": ["torchvision/resnet50.IMAGENET1K_V2"],
+        "batch_size": 2,
+    },
 }
 ENTRIES = {**FAST, **SLOW}
 #: What needs more than networks: see the docs.
@@ -167,7 +172,8 @@ class Case:
 
 @pytest.fixture(scope="module", params=[*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def case(request, texture_folder, anomalib_cache):
-    return Case(request.param, texture_folder)
+    yield Case(request.param, texture_folder)
+    release_memory()  # the largest need 3 GB
 
 
 def test_every_image_is_scored(case):

@@ -61,7 +61,9 @@ def kedro(project: Path, *arguments: str, timeout: float = 300) -> tuple[int, st
 def results(project: Path) -> dict[str, bytes]:
     """Content of every file of results by its path below ``data``, leaving out what holds times and the page itself."""
     data = project / "data"
-    left_out = ("record.json", "costs.csv", "report.html", "latency_figure.json", "index.csv", "files.csv")
+    left_out = (
+        "record.json", "costs.csv", "report.html", "latency_figure.json", "index.csv", "files.csv", "_log.csv",
+    )  # fmt: skip
     return {
         path.relative_to(data).as_posix(): path.read_bytes()
         for path in sorted(data.rglob("*"))

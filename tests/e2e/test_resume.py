@@ -16,8 +16,11 @@ from tests.e2e.running import kedro, results, run, start, unfinished_files
 
 REPORTS = {
     f"reporting.model_evaluation.{step}"
-    for step in ("collect_metrics", "collect_costs", "collect_scores", "make_tables", "draw_figures", "render_report")
-}
+    for step in (
+        "collect_metrics", "collect_costs", "collect_scores", "collect_training_log", "make_tables", "draw_figures",
+        "render_report",
+    )
+}  # fmt: skip
 
 
 def only_file(project: Path, pattern: str) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from kornia.filters import get_gaussian_kernel1d
 from torch.nn import functional
@@ -27,11 +29,18 @@ def smooth(maps: torch.Tensor, sigma: float) -> torch.Tensor:
     kernel = get_gaussian_kernel1d(2 * radius + 1, sigma, device=maps.device, dtype=maps.dtype)[0]
     channels = maps.shape[1]
     columns = kernel.expand(channels, 1, 1, -1)
-    with torch.autocast(maps.device.type, enabled=False):  # mixed precision would round the maps
+    with _full_precision(maps.device.type):
         for weights in (columns, columns.transpose(2, 3)):  # along rows, then along columns
             height, width = weights.shape[2] // 2, weights.shape[3] // 2
             maps = functional.conv2d(_mirror(maps, height, width), weights, groups=channels)
     return maps
+
+
+def _full_precision(device_type: str) -> AbstractContextManager[None]:
+    """Mixed precision would round the maps."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()  # the device `meta`, on which shapes are computed, has none
 
 
 def _mirror(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:

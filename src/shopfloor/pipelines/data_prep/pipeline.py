@@ -27,16 +27,18 @@ def create_pipeline(cells: Iterable[Cell], checked: Iterable[Category] | None = 
 
     Returns:
         One index per category; images, masks and the account of the resize per category and image size; the textures
-        that detectors want, per image size.
+        that detectors want, per image size, unless there is a table.
     """
     cells = list(cells)
     categories = each_once([*cells, *(checked or [])], "category_name")
+    # Whoever only checks and prepares datasets need not have the textures that some detectors want.
+    textured = [cell for cell in cells if cell.textures_entry] if checked is None else []
     return Pipeline(
         [
             *(node for category in categories for node in _read(category)),
             *(_account(categories) if categories and checked is not None else []),
             *(node for cell in each_once(cells, "images_name") for node in _prepare(cell)),
-            *map(_textures, each_once([cell for cell in cells if cell.textures_entry], "textures_name")),
+            *map(_textures, each_once(textured, "textures_name")),
         ]
     )
 
