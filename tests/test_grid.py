@@ -146,6 +146,23 @@ def name_of(cell: Cell, what: str) -> str:
     return cell.weights("net") if what == "weights" else getattr(cell, what)
 
 
+def test_networks_of_the_class_are_part_of_a_fit() -> None:
+    named = changed("detectors.flow.networks", ["net"])
+    cell = next(cell for cell in cells(named) if cell.detector == "flow")
+    assert cell.own_networks == list(cell.network_settings) == ["net"]
+    assert cell.networks == {}
+    named["backbones"]["net"] = {"weights": "hub"}
+    other = next(cell for cell in cells(named) if cell.detector == "flow")
+    plain = next(cell for cell in cells() if cell.detector == "flow")
+    assert len({cell.checkpoint, other.checkpoint, plain.checkpoint}) == 3
+
+
+@pytest.mark.parametrize(("networks", "message"), [("net", "expected a list"), (["nut"], "'nut' is unknown")])
+def test_networks_of_the_class_are_checked(networks: Any, message: str) -> None:
+    with pytest.raises(GridError, match=f"detectors.flow.networks: {message}"):
+        cells(changed("detectors.flow.networks", networks))
+
+
 def test_moving_a_weight_file_renames_nothing_but_another_file_does() -> None:
     name = {
         file: cells(changed("backbones.net.weights", {"file": file}))[0].checkpoint

@@ -404,6 +404,11 @@ class Cell(Category):
         named = {role: self.detector_settings.get(role) for role in NETWORK_ROLES}
         return {role: name for role, name in named.items() if name}
 
+    @property
+    def own_networks(self) -> list[str]:
+        """Names of the pretrained networks that the detector's class asks for by itself."""
+        return list(self.detector_settings.get("networks") or [])
+
     def network_params(self, network: str) -> str:
         """Entry of a pretrained network."""
         return f"params:backbones.{network}"

@@ -10,8 +10,8 @@ from shopfloor.parameter_checks import GridError, check_keys, check_path, entry_
 
 LEARNING_TYPES = ("one_class", "unsupervised", "supervised")
 _DETECTOR_KEYS = {
-    "class_path", "init_args", "backbone", "encoder", "textures", "foreground", "foreground_of", "learning_type",
-    "gives_maps", "batch_size", "balance", "trainer", "size_multiple", "num_workers", "version",
+    "class_path", "init_args", "backbone", "encoder", "networks", "textures", "foreground", "foreground_of",
+    "learning_type", "gives_maps", "batch_size", "balance", "trainer", "size_multiple", "num_workers", "version",
 }  # fmt: skip
 _DATASET_KEYS = {
     "reader", "root", "categories", "options", "generator", "title", "licence", "source", "project_page",
@@ -69,11 +69,15 @@ def _detector(parameters: Parameters, experiment: str, name: str) -> dict[str, A
 
 def _networks(parameters: Parameters, where: str, entry: Parameters) -> dict[str, Parameters]:
     """Entry of each pretrained network that a detector names."""
+    named = [(entry[role], role) for role in NETWORK_ROLES if entry.get(role)]
+    own = entry.get("networks", [])
+    if not isinstance(own, list):
+        raise GridError(f"{where}.networks: expected a list of names, found {own!r}.")
+    named += [(name, "networks") for name in own]
     found = {}
-    for role in NETWORK_ROLES:
-        if name := entry.get(role):
-            found[name] = entry_of(parameters, "backbones", name, f"{where}.{role}")
-            check_keys(f"backbones.{name}", found[name], _BACKBONE_KEYS)
+    for name, key in named:
+        found[name] = entry_of(parameters, "backbones", name, f"{where}.{key}")
+        check_keys(f"backbones.{name}", found[name], _BACKBONE_KEYS)
     return found
 
 

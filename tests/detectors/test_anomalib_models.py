@@ -17,9 +17,9 @@ from PIL import Image
 from torch import nn
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.detectors import fit as fit_module
-from shopfloor.detectors.backbones import read_weights, use_networks
-from shopfloor.detectors.fit import fit
+from shopfloor.detectors.backbones import WeightsMismatch, read_weights
+from shopfloor.detectors.building import DetectorError, build
+from shopfloor.detectors.fit import TrainingExtras, fit
 from shopfloor.detectors.predict import predict
 from shopfloor.detectors.running import release_memory
 
@@ -46,6 +46,7 @@ FAST: dict[str, dict[str, Any]] = {
     "Padim": {"init_args": {"layers": STAGES, "n_features": 20}, "backbone": "resnet10t"},
     "Patchcore": {"init_args": {"layers": STAGES}, "backbone": "resnet10t"},
     "Patchflow": {"init_args": {"flow_feature_dim": 16, "flow_hidden_dim": 16}, "backbone": "resnet10t"},
+    "Rad": {"backbone": DINOV3},
     "Stfpm": {"init_args": {"layers": STAGES}, "backbone": "resnet10t", "trainer": {"max_epochs": 2}},
 }
 SLOW: dict[str, dict[str, Any]] = {
@@ -57,8 +58,7 @@ SLOW: dict[str, dict[str, Any]] = {
     "Dinomaly": {
         "init_args": {"encoder_name": DINOV2_REGISTERS},
         "networks": [DINOV2_REGISTERS],
-        "size": 392,
-        "batch_size": 2,
+        "size": 56,
     },
     "Draem": {"texture_folder_as": "dtd_dir", "batch_size": 2},
     "Dsr": {"batch_size": 2, "trainer": {"max_epochs": 2}},
@@ -74,8 +74,7 @@ SLOW: dict[str, dict[str, Any]] = {
     "InpFormer": {
         "init_args": {"encoder_name": DINOV2_REGISTERS},
         "networks": [DINOV2_REGISTERS],
-        "size": 392,
-        "batch_size": 2,
+        "size": 56,
     },
     "L2BT": {"networks": ["vit_base_patch14_reg4_dinov2"], "size": 56},
     "MHPatchcore": {
@@ -84,7 +83,6 @@ SLOW: dict[str, dict[str, Any]] = {
         "size": 224,
         "trainer": {"max_epochs": 3},
     },
-    "Rad": {"backbone": DINOV3, "size": 448, "batch_size": 2},
     "ReverseDistillation": {"backbone": "resnet18"},
     "SuperADD": {"init_args": {"patch_size": 64}, "backbone": DINOV3},
     "Supersimplenet": {"init_args": {"layers": STAGES}, "backbone": "resnet10t"},
@@ -161,9 +159,8 @@ class Case:
         backbone = self.detector.get("backbone")
         weights = read_weights(backbone, RANDOM) if backbone else None
         networks = {name: read_weights(name, RANDOM) for name in self.detector.get("networks", [])}
-        with pytest.MonkeyPatch.context() as patch:  # stands for a hub that has these networks and no other
-            patch.setattr(fit_module, "weights_from_hub", lambda: use_networks(networks))
-            return fit(self.train, self.detector, RANDOM if backbone else None, weights, self.size, seed=3)
+        extras = TrainingExtras(network_weights=networks)
+        return fit(self.train, self.detector, RANDOM if backbone else None, weights, self.size, seed=3, extras=extras)
 
     def predict(self, checkpoint, batch_size=4):
         scores, maps, _ = predict(checkpoint, self.test, batch_size)
@@ -205,6 +202,39 @@ def test_scores_of_one_image_alone(case):
     alone, _ = case.predict(case.checkpoint, batch_size=1)
     independent = np.allclose(alone, case.scores, rtol=1e-3, atol=1e-9)
     assert independent == (case.name not in RELATIVE_TO_THE_BATCH)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return parts_of(56)[0]
+
+
+ANOMALY_DINO: dict[str, Any] = {
+    "class_path": "anomalib.models.AnomalyDINO",
+    "learning_type": "one_class",
+    "batch_size": 4,
+    "trainer": {"max_epochs": 1},
+}
+
+
+def test_weights_of_the_networks_have_to_be_those_that_are_named(images):
+    entry = {**ANOMALY_DINO, "networks": [DINOV2]}
+    with pytest.raises(DetectorError, match="weights were read: none"):
+        fit(images, entry, None, None, 56, seed=3)
+
+
+def test_networks_have_to_be_those_that_the_class_asks_for(images):
+    extras = TrainingExtras(network_weights={"resnet10t": read_weights("resnet10t", RANDOM)})
+    with pytest.raises(WeightsMismatch, match=f"asks for the pretrained network '{DINOV2}'.*among its networks"):
+        fit(images, {**ANOMALY_DINO, "networks": ["resnet10t"]}, None, None, 56, seed=3, extras=extras)
+
+
+def test_border_is_judged_though_the_class_would_crop_it_away():
+    module: Any = build("anomalib.models.MHPatchcore", {"pre_trained": False}, {"backbone": "resnet10t"}, 256)
+    images = torch.rand(1, 3, 256, 256)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    expected = (images - mean[:, None, None]) / std[:, None, None]
+    torch.testing.assert_close(module.pre_processor.transform(images), expected)
 
 
 def test_every_model_of_anomalib_is_tried_or_left_out():

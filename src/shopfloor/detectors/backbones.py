@@ -133,8 +133,9 @@ def use_networks(given: Mapping[str, StateDict]) -> Iterator[None]:
         if name is None:
             named = "', '".join(given)
             raise WeightsMismatch(
-                f"The model asks for the pretrained network '{asked}', but the backbone named in its settings is "
-                f"'{named}'. Name '{asked}' as its backbone, or choose a model that takes '{named}'."
+                f"The model asks for the pretrained network '{asked}', but its settings name '{named}'. "
+                f"Name '{asked}' as its backbone (or, if that is no argument of its class, among its networks), or "
+                f"choose a model that takes '{named}'."
             )
         unused.pop(name, None)
         return given[name]
@@ -144,7 +145,8 @@ def use_networks(given: Mapping[str, StateDict]) -> Iterator[None]:
     if unused:
         raise WeightsMismatch(
             f"The model was built without asking for the pretrained network '{next(iter(unused))}', so the weights of "
-            "its backbone are unused. Remove 'backbone' from its settings, or 'pre_trained: false' from its init_args."
+            "its backbone are unused. Remove it from 'backbone' or 'networks' of its settings, or 'pre_trained: false' "
+            "from its init_args."
         )
 
 

@@ -10,7 +10,7 @@ import click
 from anomalib.models import AnomalibModule
 from anomalib.models.components import TimmFeatureExtractor
 from torch import nn
-from torchvision.transforms.v2 import Compose, Normalize
+from torchvision.transforms.v2 import CenterCrop, Compose, Normalize
 
 # Thresholds, metrics and pictures are made from the stored raw scores, not by the detector (protocol 2.3).
 _LEFT_OUT = ("post_processor", "evaluator", "visualizer")
@@ -41,7 +41,8 @@ def build(
         std: Standard deviation per channel, likewise.
 
     Returns:
-        The module with its own pre-processor for S x S pixels and without post-processor, evaluator and visualizer.
+        The module with its own pre-processor for S x S pixels, of which it crops none away, and without
+        post-processor, evaluator and visualizer.
 
     Raises:
         DetectorError: If there is no such class or it does not take these arguments.
@@ -51,7 +52,7 @@ def build(
     _check_arguments(class_path, init_args, networks, accepted)
     arguments = {**init_args, **networks}
     try:
-        pre_processor = detector_class.configure_pre_processor(image_size=(image_size, image_size))
+        pre_processor = _pre_processor(detector_class, image_size)
         _set_normalisation(pre_processor, mean, std)
         parts: dict[str, Any] = {"pre_processor": pre_processor, **dict.fromkeys(_LEFT_OUT, False)}
         module = detector_class(**arguments, **{name: part for name, part in parts.items() if name in accepted})
@@ -106,13 +107,29 @@ def _check_arguments(class_path: str, init_args: dict[str, Any], networks: dict[
         raise DetectorError(f"Detector {class_path} does not take {', '.join(unknown)}. It takes: {possible}.")
 
 
+def _pre_processor(detector_class: type[AnomalibModule], image_size: int) -> nn.Module:
+    """The class's own, without its centre crop: the border of the part is judged like the rest of it."""
+    arguments: dict[str, Any] = {"image_size": (image_size, image_size)}
+    if "crop_size" in inspect.signature(detector_class.configure_pre_processor).parameters:
+        arguments["crop_size"] = image_size  # of these classes the default is refused for smaller images
+    pre_processor = detector_class.configure_pre_processor(**arguments)
+    steps = _steps(pre_processor)
+    if any(isinstance(step, CenterCrop) for step in steps):
+        pre_processor.transform = Compose([step for step in steps if not isinstance(step, CenterCrop)])
+    return pre_processor
+
+
+def _steps(pre_processor: nn.Module) -> list[nn.Module]:
+    transform: Any = pre_processor.transform
+    return list(transform.transforms) if isinstance(transform, Compose) else [transform]
+
+
 def _set_normalisation(pre_processor: nn.Module, mean: list[float] | None, std: list[float] | None) -> None:
     if mean is None and std is None:
         return
     if mean is None or std is None:
         raise DetectorError("The input normalisation of a backbone needs both, mean and std.")
-    transform = pre_processor.transform
-    steps = list(transform.transforms) if isinstance(transform, Compose) else [transform]
+    steps = _steps(pre_processor)
     steps = [Normalize(mean=mean, std=std) if isinstance(step, Normalize) else step for step in steps]
     pre_processor.transform = Compose(steps)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from types import TracebackType
 from typing import Any
@@ -37,11 +38,13 @@ class TrainingExtras:
         encoder_weights: Weights of the network that the settings name as ``encoder``.
         textures: Texture images ``(M, S, S, 3)``, uint8, of which synthetic defects are made.
         foreground: Where the part is in each training image, ``(N, S, S)``, 0 or 1, in the order of the training part.
+        network_weights: By name, weights of the ``networks`` of the settings, which the class asks for by itself.
     """
 
     encoder_weights: dict[str, torch.Tensor] | None = None
     textures: np.ndarray | None = None
     foreground: np.ndarray | None = None
+    network_weights: Mapping[str, dict[str, torch.Tensor]] = field(default_factory=dict)
 
 
 def fit(  # noqa: PLR0913, PLR0917 (what a training depends on)
@@ -68,7 +71,8 @@ def fit(  # noqa: PLR0913, PLR0917 (what a training depends on)
         detector: Entry of the detectors' parameter file: ``class_path``, ``init_args``, ``learning_type``,
             ``batch_size``, ``trainer`` (arguments of Lightning's Trainer; they win over those the class asks for;
             ``precision: 16-mixed`` or ``bf16-mixed`` trains in mixed precision), and, if wanted, ``backbone`` and
-            ``encoder`` (names), ``balance`` (images of each label per batch) and ``num_workers``.
+            ``encoder`` (names), ``networks`` (names of pretrained networks that the class chooses by itself or by
+            another argument), ``balance`` (images of each label per batch) and ``num_workers``.
         backbone: Settings of that backbone; its ``mean`` and ``std`` replace those of the class's own pre-processor.
         weights: Its weights, from :func:`shopfloor.detectors.backbones.read_weights`.
         image_size: Side S of the images, in pixels.
@@ -98,6 +102,7 @@ def fit(  # noqa: PLR0913, PLR0917 (what a training depends on)
     _check_foreground(train, detector, extras.foreground)
     rule = _check_validation_part(train, validation, stopping, detector, image_size)
     networks, given = _networks(detector, {"backbone": weights, "encoder": extras.encoder_weights})
+    given |= _networks_of_the_class(detector, extras.network_weights)
     settings = backbone or {}
     blueprint = {
         "class_path": detector["class_path"],
@@ -165,6 +170,16 @@ def _networks(
         if name is not None and read is not None:
             names[role], given[name] = name, read
     return names, given
+
+
+def _networks_of_the_class(
+    detector: dict[str, Any], weights: Mapping[str, dict[str, torch.Tensor]]
+) -> Mapping[str, dict[str, torch.Tensor]]:
+    named = detector.get("networks") or []
+    if set(named) != set(weights):
+        read = ", ".join(weights) or "none"
+        raise DetectorError(f"Detector {detector['class_path']} names the networks {named}, weights were read: {read}.")
+    return weights
 
 
 def _use_textures(module: AnomalibModule, textures: np.ndarray | None) -> None:

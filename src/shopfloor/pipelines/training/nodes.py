@@ -11,6 +11,9 @@ from shopfloor.catalog.image_stack import ImagePart
 
 Settings = dict[str, Any]
 
+#: How the inputs of :func:`fit_detector` begin that hold the weights of the class's own networks; a number follows.
+OWN_NETWORK = "network_weights_"
+
 
 def load_weights(backbone: Settings, *, name: str) -> dict[str, Any]:
     """Read the pretrained weights of a backbone from where its entry says.
@@ -43,6 +46,7 @@ def fit_detector(  # noqa: PLR0913 (what a training depends on)
     image_size: int,
     seed: int,
     stopping: Settings | None = None,
+    **own_networks: dict[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any], pd.DataFrame]:
     """Fit one detector on the training part of one category.
 
@@ -58,6 +62,7 @@ def fit_detector(  # noqa: PLR0913 (what a training depends on)
         image_size: Side of the model input in pixels.
         seed: Seed of everything that is random in the training.
         stopping: Rule of early stopping; None trains to the full length.
+        **own_networks: Weights of the networks that the entry names as ``networks``: ``network_weights_0`` and so on.
 
     Returns:
         The checkpoint, the record of the fit (seconds, memory, parameters, versions), and its log: one line per epoch
@@ -65,6 +70,8 @@ def fit_detector(  # noqa: PLR0913 (what a training depends on)
     """
     from shopfloor.detectors.fit import TrainingExtras, fit
 
+    names = detector.get("networks") or []
+    network_weights = {name: own_networks[f"{OWN_NETWORK}{number}"] for number, name in enumerate(names)}
     checkpoint, record = fit(
         train_images,
         detector,
@@ -74,7 +81,7 @@ def fit_detector(  # noqa: PLR0913 (what a training depends on)
         seed,
         validation=validation_images,
         stopping=stopping,
-        extras=TrainingExtras(encoder_weights, textures, foreground),
+        extras=TrainingExtras(encoder_weights, textures, foreground, network_weights),
     )
     log = pd.DataFrame(record.pop("log"))
     return checkpoint, record, log

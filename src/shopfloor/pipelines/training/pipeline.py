@@ -9,6 +9,7 @@ from kedro.pipeline import Node, Pipeline
 from shopfloor.cell import Cell, each_once
 from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.training import nodes
+from shopfloor.pipelines.training.nodes import OWN_NETWORK
 
 STAGE = "training"
 
@@ -16,7 +17,7 @@ STAGE = "training"
 def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
     """One set of weights per pretrained network, one fit per category, detector, image size, condition and seed."""
     cells = list(cells)
-    networks = {cell.weights_name(network): (cell, network) for cell in cells for network in cell.networks.values()}
+    networks = {cell.weights_name(network): (cell, network) for cell in cells for network in cell.network_settings}
     return Pipeline(
         [
             *(_weights(cell, network) for cell, network in networks.values()),
@@ -38,6 +39,7 @@ def _weights(cell: Cell, network: str) -> Node:
 def _fit(cell: Cell) -> Node:
     inputs = {"train_images": cell.train_images, "detector": cell.detector_params}
     inputs |= {f"{role}_weights": cell.weights(network) for role, network in cell.networks.items()}
+    inputs |= {f"{OWN_NETWORK}{number}": cell.weights(network) for number, network in enumerate(cell.own_networks)}
     if backbone := cell.networks.get("backbone"):
         inputs |= {"backbone": cell.network_params(backbone)}
     if cell.textures_entry:
