@@ -255,14 +255,11 @@ class Cell(Category):
 
     @cached_property
     def _foreground_facts(self) -> list[Any]:
+        """What the masks depend on beside the images; of a folder of masks its name counts and not where it lies."""
         method = self.foreground_method
-        return [] if method == "none" else [CODE_VERSIONS["foreground"], method, self._foreground_settings]
-
-    @property
-    def _foreground_settings(self) -> dict[str, Any]:
-        """What the masks depend on beside the images."""
-        given = self.dataset_settings.get("foreground_folder") if self.foreground_method == "folder" else None
-        return {"folder": Path(given).name} if given else {}
+        folder = self.dataset_settings.get("foreground_folder") if method == "folder" else None
+        made_of = {"folder": Path(folder).name} if folder else {}
+        return [] if method == "none" else [CODE_VERSIONS["foreground"], method, made_of]
 
     @cached_property
     def _coordinates(self) -> str:

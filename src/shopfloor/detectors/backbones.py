@@ -184,7 +184,7 @@ def _answer_requests(weights_for: Callable[[str], StateDict | None]) -> Iterator
         return dict(create_network(name).state_dict()) if weights is None else weights
 
     replaced = timm.create_model, WeightsEnum.get_state_dict
-    timm.create_model = create_model  # type: ignore[assignment]
+    timm.create_model = create_model  # type: ignore[assignment]  # takes what a model passes on, not all that timm names
     WeightsEnum.get_state_dict = get_state_dict
     try:
         yield

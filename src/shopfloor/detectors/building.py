@@ -12,6 +12,8 @@ from anomalib.models.components import TimmFeatureExtractor
 from torch import nn
 from torchvision.transforms.v2 import CenterCrop, Compose, Normalize
 
+from shopfloor.detectors.pre_processing import steps_of
+
 # Thresholds, metrics and pictures are made from the stored raw scores, not by the detector (protocol 2.3).
 _LEFT_OUT = ("post_processor", "evaluator", "visualizer")
 _SET_HERE = ("pre_processor", *_LEFT_OUT)
@@ -113,15 +115,10 @@ def _pre_processor(detector_class: type[AnomalibModule], image_size: int) -> nn.
     if "crop_size" in inspect.signature(detector_class.configure_pre_processor).parameters:
         arguments["crop_size"] = image_size  # of these classes the default is refused for smaller images
     pre_processor = detector_class.configure_pre_processor(**arguments)
-    steps = _steps(pre_processor)
+    steps = steps_of(pre_processor)
     if any(isinstance(step, CenterCrop) for step in steps):
         pre_processor.transform = Compose([step for step in steps if not isinstance(step, CenterCrop)])
     return pre_processor
-
-
-def _steps(pre_processor: nn.Module) -> list[nn.Module]:
-    transform: Any = pre_processor.transform
-    return list(transform.transforms) if isinstance(transform, Compose) else [transform]
 
 
 def _set_normalisation(pre_processor: nn.Module, mean: list[float] | None, std: list[float] | None) -> None:
@@ -129,7 +126,7 @@ def _set_normalisation(pre_processor: nn.Module, mean: list[float] | None, std: 
         return
     if mean is None or std is None:
         raise DetectorError("The input normalisation of a backbone needs both, mean and std.")
-    steps = _steps(pre_processor)
+    steps = steps_of(pre_processor)
     steps = [Normalize(mean=mean, std=std) if isinstance(step, Normalize) else step for step in steps]
     pre_processor.transform = Compose(steps)
 

@@ -55,7 +55,7 @@ class CsflowModel(CsFlowModel):
         channels, stride = extractor.channels, extractor.stride
         _check_size(input_size, stride * max(_SCALES), backbone, layer)
         height, width = input_size
-        self.feature_extractor = extractor  # type: ignore[assignment]
+        self.feature_extractor = extractor  # type: ignore[assignment]  # anomalib names its own class
         self.graph = CrossScaleFlow(
             input_dims=(channels, height // stride, width // stride),
             n_coupling_blocks=n_coupling_blocks,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from anomalib import LearningType
 from anomalib.data import Batch
-from anomalib.metrics import AUROC, Evaluator, F1Score
+from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from anomalib.visualization import Visualizer
@@ -18,6 +18,7 @@ from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.deviation import DeviationLoss, at_least_two
 from shopfloor.detectors.devnet.rotation import rotate_each
 from shopfloor.detectors.devnet.torch_model import DevNetModel
+from shopfloor.detectors.image_score_evaluator import image_score_evaluator
 
 _LEARNING_RATE = 2e-4
 _WEIGHT_DECAY = 1e-5
@@ -125,9 +126,7 @@ class DevNet(AnomalibModule):
     @staticmethod
     def configure_evaluator() -> Evaluator:
         """anomalib's metrics of image scores; there are no maps for the others."""
-        auroc = AUROC(fields=["pred_score", "gt_label"], prefix="image_")
-        f1_score = F1Score(fields=["pred_label", "gt_label"], prefix="image_")
-        return Evaluator(test_metrics=[auroc, f1_score])
+        return image_score_evaluator()
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from anomalib import LearningType
 from anomalib.data import Batch
-from anomalib.metrics import AUROC, Evaluator, F1Score
+from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from anomalib.visualization import Visualizer
@@ -18,9 +18,11 @@ from torch.utils.data import DataLoader
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.deviation import at_least_two
 from shopfloor.detectors.dra.loss import DraLoss
-from shopfloor.detectors.dra.normal_images import NormalImages, normalisation_of, read_normal_images
+from shopfloor.detectors.dra.normal_images import NormalImages, read_normal_images
 from shopfloor.detectors.dra.pseudo_anomalies import draw_references, is_replaced, pseudo_anomaly
 from shopfloor.detectors.dra.torch_model import N_REFERENCES, NORMAL, PSEUDO, DraModel
+from shopfloor.detectors.image_score_evaluator import image_score_evaluator
+from shopfloor.detectors.pre_processing import normalisation_of
 
 _LEARNING_RATE = 2e-4
 _WEIGHT_DECAY = 1e-5
@@ -97,7 +99,8 @@ class Dra(AnomalibModule):
         if not isinstance(loader, DataLoader):
             raise DetectorError(f"Dra takes its training images from one DataLoader, but was given {type(loader)}.")
         self._normal_images = read_normal_images(loader, self.pre_processor)
-        self.model.set_references(self._choose_pool(self._normal_images.images), *normalisation_of(self.pre_processor))
+        mean, std = map(torch.tensor, normalisation_of(self.pre_processor))
+        self.model.set_references(self._choose_pool(self._normal_images.images), mean, std)
 
     def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Replaces half of the normal images by pseudo anomalies and compares the heads' scores with the prior.
@@ -136,9 +139,7 @@ class Dra(AnomalibModule):
     @staticmethod
     def configure_evaluator() -> Evaluator:
         """anomalib's metrics of image scores; there are no maps for the others."""
-        auroc = AUROC(fields=["pred_score", "gt_label"], prefix="image_")
-        f1_score = F1Score(fields=["pred_label", "gt_label"], prefix="image_")
-        return Evaluator(test_metrics=[auroc, f1_score])
+        return image_score_evaluator()
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from torchvision.transforms.v2 import Compose, Normalize
 
 from shopfloor.detectors.balanced_batches import EndlessPermutations
 from shopfloor.detectors.building import DetectorError
+from shopfloor.detectors.pre_processing import steps_of
 
 _READ_AT_ONCE = 16  # images
 
@@ -41,7 +41,7 @@ def read_normal_images(loader: DataLoader, pre_processor: nn.Module | None) -> N
     Raises:
         DetectorError: If the images come without labels, or if none is good.
     """
-    steps = _steps(pre_processor)
+    steps = steps_of(pre_processor)
     resize = Compose(geometric) if (geometric := [step for step in steps if not isinstance(step, Normalize)]) else None
     in_order: DataLoader = DataLoader(
         loader.dataset, _READ_AT_ONCE, collate_fn=loader.collate_fn, num_workers=loader.num_workers
@@ -61,18 +61,3 @@ def read_normal_images(loader: DataLoader, pre_processor: nn.Module | None) -> N
         )
     row_of = {path: row for row, path in enumerate(paths)}
     return NormalImages(images, row_of, EndlessPermutations(range(len(images))))
-
-
-def normalisation_of(pre_processor: nn.Module | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation ``(3,)`` that a pre-processor normalises with; 0 and 1 if it does not."""
-    for step in _steps(pre_processor):
-        if isinstance(step, Normalize):
-            return torch.tensor(step.mean), torch.tensor(step.std)
-    return torch.zeros(3), torch.ones(3)
-
-
-def _steps(pre_processor: nn.Module | None) -> list[Any]:
-    transform = getattr(pre_processor, "transform", None)
-    if transform is None:
-        return []
-    return list(transform.transforms) if isinstance(transform, Compose) else [transform]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from anomalib import LearningType
 from anomalib.data import Batch
-from anomalib.metrics import AUROC, Evaluator, F1Score
+from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from anomalib.visualization import Visualizer
@@ -17,6 +17,7 @@ from torch import nn
 
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.feature_classifier.torch_model import FeatureClassifierModel
+from shopfloor.detectors.image_score_evaluator import image_score_evaluator
 
 
 class FeatureClassifier(AnomalibModule):
@@ -112,9 +113,7 @@ class FeatureClassifier(AnomalibModule):
     @staticmethod
     def configure_evaluator() -> Evaluator:
         """anomalib's metrics of image scores; there are no maps for the others."""
-        auroc = AUROC(fields=["pred_score", "gt_label"], prefix="image_")
-        f1_score = F1Score(fields=["pred_label", "gt_label"], prefix="image_")
-        return Evaluator(test_metrics=[auroc, f1_score])
+        return image_score_evaluator()
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:

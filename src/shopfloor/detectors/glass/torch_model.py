@@ -50,7 +50,7 @@ class GlassModel(AnomalibGlassModel):
         normalize_std: Standard deviation per channel, likewise.
     """
 
-    augmentor: SyntheticAnomalies  # type: ignore[assignment]
+    augmentor: SyntheticAnomalies  # type: ignore[assignment]  # anomalib names its own class
     _img_mean: torch.Tensor
     _img_std: torch.Tensor
 

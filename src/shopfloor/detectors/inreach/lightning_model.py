@@ -14,11 +14,11 @@ from anomalib.post_processing import PostProcessor
 from anomalib.visualization import Visualizer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import nn
-from torchvision.transforms.v2 import Compose, Normalize
 
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.inreach.positions import asymmetry
 from shopfloor.detectors.inreach.torch_model import InReaChModel
+from shopfloor.detectors.pre_processing import normalisation_of
 
 # Block 0 of the third stage is left out, as in the public code.
 _LAYERS = (
@@ -172,15 +172,11 @@ class InReaCh(AnomalibModule):
         if mean_image.shape[1] != mean_image.shape[2]:
             height, width = mean_image.shape[1:]
             raise DetectorError(f"InReaCh needs square images, but these have {width} x {height} pixels.")
-        transform = getattr(self.pre_processor, "transform", None)
-        steps = transform.transforms if isinstance(transform, Compose) else [transform]
-        for step in steps:
-            if isinstance(step, Normalize):
-                mean, std = (
-                    torch.tensor(value, dtype=torch.float64).reshape(-1, 1, 1) for value in (step.mean, step.std)
-                )
-                mean_image = mean_image * std + mean
-        return 255 * mean_image
+        mean, std = (
+            torch.tensor(values, dtype=torch.float64).reshape(-1, 1, 1)
+            for values in normalisation_of(self.pre_processor)
+        )
+        return 255 * (mean_image * std + mean)
 
     def validation_step(self, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
         """Scores a batch, as in a test."""

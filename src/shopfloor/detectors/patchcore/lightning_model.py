@@ -70,7 +70,9 @@ class Patchcore(AnomalibPatchcore):
         loader = self.trainer.train_dataloader
         self._patches = TrainingPatches(len(loader.dataset) if loader is not None else 0, self.kept_gb)
 
-    def training_step(self, batch: ImageBatch, *args: Any, **kwargs: Any) -> torch.Tensor:  # type: ignore[override]
+    def training_step(  # type: ignore[override]  # anomalib says None and gives a loss
+        self, batch: ImageBatch, *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
         """Takes the patches of a batch.
 
         Returns:
