@@ -6,7 +6,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from anomalib.data import ImageBatch
@@ -14,7 +13,6 @@ from anomalib.engine import Engine
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.detectors.backbones import read_weights
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartDataModule
@@ -25,6 +23,8 @@ from shopfloor.detectors.dra.torch_model import CompositeHead, DraModel, HeadSco
 from shopfloor.detectors.fit import fit
 from shopfloor.detectors.predict import predict
 from shopfloor.detectors.running import quiet_trainer
+from tests.detectors import drawn_parts
+from tests.detectors.drawn_parts import squares_stack
 
 S = 64
 N_GOOD, N_BAD = 24, 12  # the first half of each for training
@@ -44,22 +44,11 @@ POOL = "model.reference_pool"
 
 @pytest.fixture(scope="module")
 def stack():
-    """Smooth random images; each of the last ``N_BAD`` has a dark square somewhere."""
-    rng = np.random.default_rng(0)
-    coarse = torch.from_numpy(rng.uniform(60, 200, (N_GOOD + N_BAD, 3, 8, 8)))
-    images = nn.functional.interpolate(coarse, (S, S), mode="bicubic").clamp(40, 220)
-    for image in images[N_GOOD:]:
-        row, column = rng.integers(4, S - 20, 2)
-        image[:, row : row + 14, column : column + 14] = 0
-    return images.permute(0, 2, 3, 1).byte().numpy()
+    return squares_stack(N_GOOD, N_BAD, S)
 
 
 def part_of(stack, rows):
-    rows = np.asarray(list(rows))
-    label = np.where(rows >= N_GOOD, "bad", "good")
-    names = [f"part/{row:03}.png" for row in rows]
-    table = pd.DataFrame({"row": rows, "image": names, "label": label, "defect_type": label, "domain": "d"})
-    return ImagePart(stack, table)
+    return drawn_parts.part_of(stack, rows, N_GOOD)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from anomalib.data import ImageBatch
@@ -18,7 +17,6 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.detectors.backbones import read_weights
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartDataModule
@@ -28,6 +26,8 @@ from shopfloor.detectors.simplenet import SimpleNet
 from shopfloor.detectors.simplenet.anomaly_map import AnomalyMapGenerator
 from shopfloor.detectors.simplenet.loss import TruncatedL1Loss
 from shopfloor.detectors.simplenet.torch_model import SimpleNetModel
+from tests.detectors import drawn_parts
+from tests.detectors.drawn_parts import scratches_stack
 
 S = 64
 N_GOOD, N_BAD = 16, 8
@@ -59,22 +59,11 @@ QUIET: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def stack():
-    """Smooth random images; each of the last ``N_BAD`` has a dark scratch somewhere."""
-    rng = np.random.default_rng(0)
-    coarse = torch.from_numpy(rng.uniform(60, 200, (N_GOOD + N_BAD, 3, 4, 4)))
-    images = nn.functional.interpolate(coarse, (S, S), mode="bicubic").clamp(0, 255)
-    for image in images[N_GOOD:]:
-        row, column = rng.integers(4, S - 36, 2)
-        image[:, row : row + 3, column : column + 32] = 20
-    return images.permute(0, 2, 3, 1).byte().numpy()
+    return scratches_stack(N_GOOD, N_BAD, S)
 
 
 def part_of(stack, rows):
-    rows = np.asarray(list(rows))
-    label = np.where(rows >= N_GOOD, "bad", "good")
-    names = [f"part/{row:03}.png" for row in rows]
-    table = pd.DataFrame({"row": rows, "image": names, "label": label, "defect_type": label, "domain": "d"})
-    return ImagePart(stack, table)
+    return drawn_parts.part_of(stack, rows, N_GOOD)
 
 
 @pytest.fixture(scope="module")
