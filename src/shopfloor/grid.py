@@ -20,6 +20,7 @@ _OWN_KEYS = {
     "supervised": {"bad_images", "bad_images_of", "minimum_bad_test_images"},
     "validation": {"holdout_percent", "stopping"},
 }
+_REPORT_BLOCKS = ("bootstrap", "drift_alarm", "paper_tables")
 _ONLY_KEYS = {"datasets", "detectors"}
 
 
@@ -31,16 +32,25 @@ class Experiment:
         name: Name of its pipeline.
         cells: Its cells, each once, in the order of the parameter file.
         settings: Its block of the parameter files.
+        report_settings: The blocks that say what its report holds.
     """
 
     name: str
     cells: tuple[Cell, ...]
     settings: Parameters = field(repr=False)
+    report_settings: Parameters = field(repr=False, default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
         entry = {key: self.settings.get(key) for key in ("title", "demo_note")}
-        return digest(CODE_VERSIONS["report"], [cell.measure_name for cell in self.cells], entry)
+        return digest(
+            CODE_VERSIONS["report"], [cell.measure_name for cell in self.cells], entry, dict(self.report_settings)
+        )
+
+    @property
+    def plan_name(self) -> str:
+        """Name of the plan; unlike those of the other results it holds the digest of the grid."""
+        return f"reporting.{self.name}.{self.digest}.grid"
 
     def dataset_name(self, what: str) -> str:
         """Name of one of the experiment's own results, e.g. ``reporting.noisy_labels.metrics``."""
@@ -70,6 +80,7 @@ def expand_experiments(parameters: Parameters) -> dict[str, Experiment]:
                     f"{block}: {name!r} cannot be a name. Use letters, digits, _ and - (a number in quotes)."
                 )
     check_keys("only", parameters.get("only") or {}, _ONLY_KEYS)
+    reported = {block: parameters.get(block) for block in _REPORT_BLOCKS}
     experiments = {}
     for name, expand in EXPERIMENTS.items():
         if name not in parameters:  # as in a notebook that plans one experiment
@@ -77,7 +88,7 @@ def expand_experiments(parameters: Parameters) -> dict[str, Experiment]:
         settings = block_of(parameters, name)
         check_keys(name, settings, _EXPERIMENT_KEYS | _OWN_KEYS.get(name, set()))
         cells = tuple(dict.fromkeys(expand(parameters, name, settings)))
-        experiments[name] = Experiment(name, cells, settings)
+        experiments[name] = Experiment(name, cells, settings, reported)
     return experiments
 
 

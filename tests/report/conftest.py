@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from shopfloor.catalog.image_stack import ImagePart
+from shopfloor.report.results import Results
 
 METRICS = (
     "image_auroc",
@@ -38,6 +39,32 @@ class FakeRun:
     costs: pd.DataFrame
     scores: dict[str, pd.DataFrame]
     parts: dict[str, tuple[ImagePart, np.ndarray | None, ImagePart | None]]
+
+
+def results(**known: Any) -> Results:
+    """Results of an experiment of which only some are known; the rest is empty."""
+    from shopfloor.report.figure_style import empty_figure
+
+    cell = ["dataset", "category", "detector", "image_size", "condition", "seed"]
+    columns = {
+        "scores": [*cell, "test_set", "image", "label", "defect_type", "pred_score"],
+        "training_log": [*cell, "epoch", "seconds", "learning_rate", "loss", "value"],
+        "intervals": [*cell, "test_set", "metric", "value", "low", "high"],
+        "mean_intervals": ["metric", "image_size", "detector", "value", "low", "high"],
+        "differences": [
+            "metric", "image_size", "detector_a", "detector_b", "difference", "low", "high", "inside_noise"
+        ],
+        "rank_table": ["detector", "rank"],
+        "against_paper": ["table", "method", "dataset", "condition", "metric", "paper", "measured", "verdict"],
+    }  # fmt: skip
+    empty: dict[str, Any] = {name: pd.DataFrame(columns=names) for name, names in columns.items()}
+    return Results(**{**empty, "rank_figure": empty_figure(200, "", ""), "paper_tables": {}, **known})
+
+
+def results_of(fake: FakeRun, **changed: Any) -> Results:
+    """The results of a made-up run."""
+    known = {"metrics": fake.metrics, "costs": fake.costs, "categories": fake.categories}
+    return results(**{**known, **changed})
 
 
 def value_rows(values: list[tuple[Any, ...]], **same: Any) -> pd.DataFrame:

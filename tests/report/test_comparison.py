@@ -10,8 +10,9 @@ import pytest
 
 from shopfloor.report.comparison import MEAN_OVER_DATASETS, domain_table, drift_table, size_table, stopping_table
 from shopfloor.report.figures import drift_figure, overview_figures, size_figure
-from shopfloor.report.page import PagePictures, render_page
-from tests.report.conftest import FakeRun, value_rows
+from shopfloor.report.page import render_page
+from shopfloor.report.page_pictures import PagePictures
+from tests.report.conftest import FakeRun, results_of, value_rows
 
 
 def metrics_of(values: dict[tuple[str, str, str], float | str], **same: object) -> pd.DataFrame:
@@ -116,7 +117,8 @@ def test_the_page_shows_drift_with_its_counts_and_gallery(evaluation_run: FakeRu
     counts = pd.DataFrame({"dataset": ["odd<name"], "transform": ["rotation"], "images": [7], "emptied": [1]})
     pictures = PagePictures({}, galleries={"odd<name · x": Image.new("RGB", (40, 30))})
     costs = run.costs.assign(stopped_epoch=np.nan, best_epoch=np.nan)
-    page = render_page(run.run, run.categories, metrics, costs, {}, {}, pictures, counts)
+    content = results_of(run, metrics=metrics, costs=costs, drift_counts=counts)
+    page = render_page(run.run, content, {}, {}, pictures)
     assert 'id="drift"' in page and "Drawn transforms" in page and "rotation" in page
     assert "odd&lt;name · x" in page and "odd<name" not in page
     assert 'id="sizes"' not in page and 'id="stopping"' not in page

@@ -10,15 +10,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from shopfloor.report.cost_figures import COST_TITLES, cost_points
+from shopfloor.report.figure_style import OKABE_ITO, detector_styles, readable
 from shopfloor.report.figures import (
     cost_figure,
+    drift_figure,
     metric_by_category,
     noise_figure,
     overview_figures,
     score_histogram,
     score_thresholds,
+    size_figure,
+    spread_apart,
 )
-from shopfloor.report.tables import dataset_table
+from shopfloor.report.tables import dataset_table, mean_table
 from tests.report.conftest import cell_scores, value_rows
 
 
@@ -90,9 +95,204 @@ def test_noise_figure_uses_the_common_test_set_and_leaves_gaps(noisy_run):
     assert (broken.name, list(broken.y).index(None)) == ("student_teacher", 2)
 
 
-def test_cost_figure_leaves_failed_runs_out(evaluation_run):
-    figure = cost_figure(evaluation_run.metrics, evaluation_run.costs, "fit_seconds")
-    assert [len(trace.x) for trace in figure.data] == [4, 3]
+def annotations(figure):
+    return {note.text: note for note in figure.layout.annotations}
+
+
+def test_thresholds_are_named_with_score_and_share_and_apart_where_they_coincide():
+    # Both thresholds are 1: good scores 0, 0, 1, 1, 1 end there, bad scores 1, 1, 1, 2 start there.
+    scores = scores_of([0, 0, 1, 1, 1], [1, 1, 1, 2])
+    names = annotations(score_histogram(scores))
+    assert list(names) == ["<b>PG2</b> at 1<br>40.0 % of good below", "<b>PB2</b> at 1<br>25.0 % of bad above"]
+    first, second = names.values()
+    height = score_histogram(scores).layout.yaxis.range[1]
+    # Two lines of 12 pixels in a plot of about 260 are a tenth of it.
+    assert first.y - second.y > 0.12 * height
+    tallest_bar = 75
+    assert second.y - 0.12 * height > tallest_bar
+
+
+def test_names_of_thresholds_stand_where_there_is_room():
+    names = list(annotations(score_histogram(scores_of([1, 2, 3], [0, 9, 10]))).values())
+    assert [note.xanchor for note in names] == ["left", "left"]
+    names = list(annotations(score_histogram(scores_of([0, 9, 9, 10], [9, 9, 10]))).values())
+    assert [note.xanchor for note in names] == ["right", "right"]
+
+
+def cost_run(costs_by_detector, values_by_detector, **same):
+    """One run of each of two categories; a cost is the same for both, or a list of two."""
+    detectors = list(values_by_detector)
+    values = [
+        ("a", category, name, 1, "image_auroc", value)
+        for name, value in values_by_detector.items()
+        for category in ("x", "y")
+    ]
+    metrics = value_rows(values)
+    names = ["dataset", "category", "detector", "image_size", "condition", "seed"]
+    costs = metrics[names].assign(status="ok", device="cpu", peak_gpu_memory_mb=np.nan, parameters=7, **same)
+    both = {name: np.broadcast_to(costs_by_detector[name], 2) for name in detectors}
+    place = costs["category"].map({"x": 0, "y": 1})
+    amount = [both[name][number] for name, number in zip(costs["detector"], place, strict=True)]
+    return metrics, costs.assign(fit_seconds=amount, predict_ms_per_image=amount, peak_memory_mb=amount)
+
+
+def front_of(figure):
+    return [trace for trace in figure.data if trace.name == "no other is both cheaper and better"]
+
+
+def test_front_of_the_costs_by_hand():
+    metrics, costs = cost_run(
+        {"fast": [1, 3], "slow": 20, "wasteful": 30, "tied": 2},
+        {"fast": 0.8, "slow": 0.9, "wasteful": 0.85, "tied": 0.8},
+    )
+    points, left_out = cost_points(metrics, costs, "fit_seconds")
+    by_name = points.set_index("detector")
+    assert by_name["on_front"].to_dict() == {"fast": True, "slow": True, "wasteful": False, "tied": True}
+    assert by_name.loc["fast", ["cost", "low", "high"]].tolist() == [2, 1, 3]
+    assert left_out == []
+    figure = cost_figure(metrics, costs, "fit_seconds")
+    (front,) = front_of(figure)
+    assert (front.line.shape, front.line.dash) == ("hv", "dash")
+    assert list(front.x)[:3] == [2, 2, 20] and list(front.y) == [80, 80, 90, 90]
+    assert np.log10(front.x[-1]) == pytest.approx(figure.layout.xaxis.range[1], abs=1e-4)
+    named = {trace.name: trace.text for trace in figure.data if trace.text}
+    assert named == {"fast": ("fast",), "slow": ("slow",), "wasteful": ("",), "tied": ("tied",)}
+    assert figure.layout.xaxis.title.text == "training time, s (cpu)"
+
+
+def test_detectors_without_complete_mean_or_cost_are_left_out_and_named(evaluation_run):
+    metrics, costs = evaluation_run.metrics, evaluation_run.costs
+    figure = cost_figure(metrics, costs, "fit_seconds")
+    assert {trace.name for trace in figure.data if "markers" in trace.mode} == {"patchcore"}
+    assert "Left out: student_teacher (no complete mean)." in [
+        note.replace("<br>", " ") for note in annotations(figure)
+    ]
+    metrics, costs = cost_run({"p": 1, "q": 2, "none": 3, "free": 0}, {"p": 0.8, "q": 0.9, "none": 0.9, "free": 0.9})
+    costs.loc[(costs["detector"] == "none") & (costs["category"] == "x"), "fit_seconds"] = np.nan
+    points, left_out = cost_points(metrics, costs, "fit_seconds")
+    assert list(points["detector"]) == ["p", "q"]
+    assert left_out == ["none (not measured in all runs)", "free (a cost of 0)"]
+
+
+def test_devices_are_never_on_one_axis():
+    metrics, costs = cost_run(dict.fromkeys("pqrs", 5), dict(zip("pqrs", (0.7, 0.8, 0.9, 0.6), strict=True)))
+    costs["device"] = costs["detector"].map({"p": "cpu", "q": "cpu", "r": "Some GPU", "s": "cpu"})
+    costs.loc[(costs["detector"] == "s") & (costs["category"] == "x"), "device"] = "Some GPU"
+    figure = cost_figure(metrics, costs, "predict_ms_per_image")
+    titles = [axis.title.text for axis in figure.select_xaxes()]
+    assert titles == ["prediction per image, ms (cpu)", "prediction per image, ms (Some GPU)"]
+    axes = {trace.name: trace.xaxis for trace in figure.data if "markers" in trace.mode}
+    assert axes == {"p": "x", "q": "x", "r": "x2"}  # s was measured on both
+    assert [len(front.x) for front in front_of(figure)] == [2, 2]  # each panel has its own
+    (note,) = annotations(figure)
+    assert "s (on several devices)" in note
+    figure = cost_figure(metrics, costs, "parameters")
+    assert [axis.title.text for axis in figure.select_xaxes()] == ["parameters, millions"]
+    assert not annotations(figure)
+
+
+def test_memory_is_that_of_the_gpu_where_there_is_one():
+    metrics, costs = cost_run({"p": 500, "q": 900}, {"p": 0.7, "q": 0.8})
+    costs.loc[costs["detector"] == "q", ["device", "peak_gpu_memory_mb"]] = ["Some GPU", 70.0]
+    points, _ = cost_points(metrics, costs, "peak_memory_mb")
+    assert points[["detector", "cost", "measure"]].values.tolist() == [
+        ["p", 500, "peak_memory_mb"],
+        ["q", 70, "peak_gpu_memory_mb"],
+    ]
+    titles = [axis.title.text for axis in cost_figure(metrics, costs, "peak_memory_mb").select_xaxes()]
+    assert titles == ["peak memory of the process, MB (cpu)", "peak GPU memory, MB (Some GPU)"]
+    without = costs.drop(columns="peak_gpu_memory_mb")
+    assert set(cost_points(metrics, without, "peak_memory_mb")[0]["cost"]) == {500, 900}
+
+
+def test_costs_are_those_of_the_baseline(noisy_run):
+    points, _ = cost_points(noisy_run.metrics, noisy_run.costs, "fit_seconds")
+    costs = noisy_run.costs[noisy_run.costs["condition"] == "clean"]
+    expected = costs.groupby("detector")["fit_seconds"].median()
+    assert points.set_index("detector")["cost"].to_dict() == pytest.approx(expected.to_dict())
+    means = mean_table(noisy_run.metrics[noisy_run.metrics["metric"] == "image_auroc"])
+    means = means[(means["condition"] == "clean") & (means["test_set"] == "full")].set_index("detector")
+    assert points.set_index("detector")["value"].to_dict() == pytest.approx(means["image_auroc"].to_dict())
+
+
+def test_lines_are_named_at_their_ends_where_they_are_few_and_all_get_there(noisy_run):
+    figure = noise_figure(noisy_run.metrics, "image_auroc")
+    names = [note for note in figure.layout.annotations if note.xanchor == "left"]
+    assert [note.text for note in names] == ["patchcore", "student_teacher"] * 3
+    assert not any(trace.showlegend for trace in figure.data)
+    broken = noisy_run.metrics.copy()
+    last = (broken["condition"] == "noise_16") & (broken["detector"] == "patchcore") & (broken["category"] == "rings")
+    broken.loc[last, ["value", "status"]] = [np.nan, "failed"]
+    figure = noise_figure(broken, "image_auroc")
+    assert not [note for note in figure.layout.annotations if note.xanchor == "left"]
+    assert [trace.name for trace in figure.data if trace.showlegend] == ["patchcore", "student_teacher"]
+
+
+def test_size_figure_has_a_step_per_doubling_and_names_at_the_last():
+    sizes = [
+        value_rows([("a", "x", name, 1, "image_auroc", value)], image_size=size)
+        for size, values in ((128, (0.7, 0.8)), (256, (0.8, 0.85)), (512, (0.9, 0.9)))
+        for name, value in zip("pq", values, strict=True)
+    ]
+    figure = size_figure(pd.concat(sizes, ignore_index=True), "image_auroc")
+    axis = figure.layout.xaxis
+    assert (axis.type, axis.tickvals, axis.ticktext) == ("log", (128, 256, 512), ("128", "256", "512"))
+    assert axis.range[0] < np.log10(128) and axis.range[1] > np.log10(512)
+    names = [note for note in figure.layout.annotations if note.xanchor == "left"]
+    assert [note.x for note in names] == pytest.approx([np.log10(512)] * 2, abs=1e-4)
+    # Both end at 90 %: the names stand above and below it.
+    low, high = sorted(note.y for note in names)
+    assert low + high == pytest.approx(180) and high - low > 1
+
+
+@pytest.mark.parametrize("heights", [[3.0, 1.0, 2.0], [1.0, 1.0, 1.0], [0.0, 0.1, 5.0, 5.2, 9.0], [4.0]])
+def test_labels_are_moved_apart_as_little_as_can_be(heights):
+    from scipy.optimize import minimize
+
+    placed = np.array(spread_apart(heights, 0.5))
+    order = np.argsort(heights, kind="stable")
+    assert (np.diff(placed[order]) >= 0.5 - 1e-9).all()
+    limits = [
+        {"type": "ineq", "fun": lambda found, low=low, high=high: found[high] - found[low] - 0.5}
+        for low, high in zip(order[:-1], order[1:], strict=True)
+    ]
+    best = minimize(lambda found: ((found - heights) ** 2).sum(), np.arange(len(heights)) * 1.0, constraints=limits)
+    assert placed == pytest.approx(best.x, abs=1e-3)
+
+
+def test_detectors_differ_without_colour_and_keep_their_look(noisy_run):
+    many = pd.DataFrame({"detector": [f"d{number}" for number in range(16)]})
+    styles = detector_styles(many)
+    assert len({(style["symbol"], style["dash"]) for style in styles.values()}) == 16
+    assert len({style["color"] for style in list(styles.values())[:8]}) == 8
+    drawn = [
+        noise_figure(noisy_run.metrics, "image_auroc"),
+        cost_figure(noisy_run.metrics, noisy_run.costs, "fit_seconds"),
+        metric_by_category(noisy_run.metrics, "image_auroc", 256, "clean"),
+    ]
+    for detector, style in detector_styles(noisy_run.metrics).items():
+        looks = [trace.marker.symbol for figure in drawn for trace in figure.data if trace.name == detector]
+        assert len(looks) >= 3 and set(looks) == {style["symbol"]}
+
+
+def contrast(colour):
+    """With white, by WCAG 2.1."""
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+
+
+def test_names_in_the_colours_of_detectors_can_be_read():
+    assert all(contrast(readable(colour)) >= 4.5 for colour in OKABE_ITO)
+    assert readable("#000000") == "#000000" and readable("#0072B2") == "#0072B2"
+    assert min(map(contrast, OKABE_ITO)) > 2  # lines, markers
+
+
+def test_drift_figure_holds_values_inside_the_axis():
+    full = value_rows([("a", "x", "p", 1, "image_auroc", 1.0)])
+    drifted = value_rows([("a", "x", "p", 1, "image_auroc", 0.0)], test_set="drift_1")
+    low, high = drift_figure(pd.concat([full, drifted]), "image_auroc").layout.yaxis.range
+    assert -2 < low < 0 and 100 < high < 102
 
 
 def test_names_from_disk_are_escaped_and_cut():
@@ -107,7 +307,9 @@ def test_overview_is_small_and_complete(noisy_run, evaluation_run):
     figures = overview_figures(noisy_run.metrics, noisy_run.costs)
     assert sum("mislabelled" in title for title in figures) == 4
     assert sum(len(figure.to_json()) for figure in figures.values()) < 60_000
-    assert len(overview_figures(evaluation_run.metrics, evaluation_run.costs)) == 5
+    titles = list(overview_figures(evaluation_run.metrics, evaluation_run.costs))
+    assert len(titles) == 3 + len(COST_TITLES)
+    assert "Image AUROC against peak memory" in titles
 
 
 def test_overview_of_a_run_that_failed_throughout_is_empty(evaluation_run):

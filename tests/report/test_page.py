@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 from shopfloor.report.figures import overview_figures, score_histogram
-from shopfloor.report.page import PagePictures, headline, render_page
-from tests.report.conftest import value_rows
+from shopfloor.report.headline import headline
+from shopfloor.report.page import render_page
+from shopfloor.report.page_pictures import PagePictures
+from tests.report.conftest import results_of, value_rows
 
 ATTACK = "<script>alert(1)</script>"
 QUOTES = '"\'`&onmouseover=alert(2) x="'
@@ -56,14 +58,13 @@ class Reader(HTMLParser):
 
 
 def render(fake, picture=None, **changed):
-    metrics, costs = changed.get("metrics", fake.metrics), changed.get("costs", fake.costs)
+    tables = {name: changed[name] for name in ("metrics", "costs", "categories") if name in changed}
+    content = results_of(fake, **tables, **changed.get("results", {}))
     examples = {} if picture is None else dict.fromkeys(fake.scores, picture)
     return render_page(
         run=fake.run | changed.get("run", {}),
-        categories=changed.get("categories", fake.categories),
-        metrics=metrics,
-        costs=costs,
-        figures=overview_figures(metrics, costs),
+        results=content,
+        figures=overview_figures(content.metrics, content.costs),
         score_figures={label: score_histogram(scores) for label, scores in fake.scores.items()},
         pictures=PagePictures(changed.get("examples", examples)),
     )
@@ -178,15 +179,7 @@ def test_json_of_a_figure_cannot_close_its_script(evaluation_run):
     figure = score_histogram(evaluation_run.scores[label])
     name = "</script><script>alert(1)</script><!--\u2028&'"
     figure.data[0].name = name
-    page = render_page(
-        evaluation_run.run,
-        evaluation_run.categories,
-        evaluation_run.metrics,
-        evaluation_run.costs,
-        {},
-        {"x": figure},
-        PagePictures({}),
-    )
+    page = render_page(evaluation_run.run, results_of(evaluation_run), {}, {"x": figure}, PagePictures({}))
     content = [text for attributes, text in Reader(page).scripts if attributes.get("type") == "application/json"]
     assert len(content) == 1
     assert json.loads(content[0])["data"][0]["name"] == name
@@ -197,7 +190,8 @@ def test_the_page_is_one_file(evaluation_page):
     for tag, attributes in reader.tags:
         assert tag not in {"link", "iframe", "object", "base", "form"}
         source = attributes.get("src") or attributes.get("href") or ""
-        assert source == "" or source.startswith(("#", "data:image/jpeg;base64,")), (tag, source)
+        inside = ("#", "data:image/jpeg;base64,", "../index.html")
+        assert source == "" or source.startswith(inside), (tag, source)
     style = evaluation_page[evaluation_page.index("<style>") : evaluation_page.index("</style>")]
     assert "url(" not in style
     assert "@import" not in style
@@ -253,7 +247,9 @@ def test_best_values_are_bold(evaluation_run):
 def test_a_run_that_failed_throughout_still_has_a_page(evaluation_run):
     metrics = evaluation_run.metrics.assign(value=np.nan, status="failed", note="disk full")
     costs = evaluation_run.costs.assign(status="failed", fit_seconds=np.nan, predict_ms_per_image=np.nan)
-    page = render_page(evaluation_run.run, evaluation_run.categories, metrics, costs, {}, {}, PagePictures({}))
+    page = render_page(
+        evaluation_run.run, results_of(evaluation_run, metrics=metrics, costs=costs), {}, {}, PagePictures({})
+    )
     words = Reader(page).words()
     assert "No detector has a complete set of image AUROC values; 0 of 8 cells finished, 8 failed." in words
     assert "Nothing to draw." in words
@@ -264,7 +260,7 @@ def test_a_category_that_could_not_be_read_is_listed_by_name_only(evaluation_run
     lost = fake.categories["dataset"] == "machined_parts"
     partly = pd.concat([fake.categories[~lost], fake.categories.loc[lost, names]], ignore_index=True)
     for categories in (partly, fake.categories[names]):
-        page = render_page(fake.run, categories, fake.metrics, fake.costs, {}, {}, PagePictures({}))
+        page = render_page(fake.run, results_of(fake, categories=categories), {}, {}, PagePictures({}))
         data = page[page.index('<section id="data"') : page.index('<section id="settings"')]
         line = next(line for line in data.split("<tr>") if ">rings<" in line)
         assert re.findall(r"<td[^>]*>([^<]*)<", line) == ["machined_parts", "rings", "256", *["–"] * 7]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 from PIL import Image
 
 from shopfloor.pipelines.reporting.nodes import collect_training_log, render_report
 from shopfloor.runners.missing import MissingResult
+from tests.report.conftest import results
 
 KEYS = ["dataset", "category", "detector", "image_size", "condition", "seed"]
 
@@ -42,15 +42,15 @@ def page(training_log, **more):
     costs = costs.assign(fit_seconds=1.0, predict_ms_per_image=1.0, peak_memory_mb=1.0, peak_gpu_memory_mb=None)
     costs = costs.assign(parameters=1, epochs=1, stopped_epoch=None, best_epoch=None, n_train=1, n_train_bad=0)
     costs = costs.assign(n_validation=None, n_test=1)
-    scores = pd.DataFrame(columns=[*KEYS, "test_set", "image", "label", "defect_type", "pred_score"])
     categories = pd.DataFrame([{"dataset": "parts", "category": "ring", "image_size": 64}])
     grid = {"datasets": ["parts/ring"], "detectors": ["flow"], "image_sizes": [64], "conditions": ["clean"]}
     plan = {"experiment": "model_evaluation", "title": "T", "demo_note": "", "seeds": [1], "grid": grid}
     plan["settings"] = {"flow": {"class_path": "some.Flow", "init_args": {}, "networks": {}}}
-    pictures, foregrounds = more.get("pictures", []), more.get("foregrounds", [])
-    return render_report(
-        plan, metrics, costs, scores, categories, training_log, *pictures, cells=[], foregrounds=foregrounds
-    )
+    content = vars(results(metrics=metrics, costs=costs, categories=categories, training_log=training_log))
+    content.pop("paper_tables")
+    foregrounds = more.get("foregrounds", {})
+    titles = {f"foregrounds_{place}": ("foregrounds", title) for place, title in enumerate(foregrounds)}
+    return render_report(plan, titles=titles, **content, **dict(zip(titles, foregrounds.values(), strict=True)))
 
 
 def test_page_shows_the_curves_and_no_name_is_run():
@@ -68,22 +68,19 @@ def pictures_in(html):
     return html.count("data:image/")
 
 
-@pytest.mark.parametrize("more", [{"category": "bolt"}, {"image_size": 128}])
-def test_page_shows_every_foreground(more):
+def test_page_shows_every_foreground():
     logs = collect((log(train_loss=[1.0]), cell()))
-    without = pictures_in(page(logs))
-    both = page(logs, pictures=[noise(0), noise(1)], foregrounds=[cell(), cell(**more)])
-    assert pictures_in(both) - without == 2
+    both = page(logs, foregrounds={"ring · 64 px": noise(0), "bolt · 64 px": noise(1)})
+    assert pictures_in(both) - pictures_in(page(logs)) == 2
 
 
 def test_page_shows_no_name_of_a_foreground_as_a_tag():
-    html = page(collect((log(train_loss=[1.0]), cell())), pictures=[noise(0)], foregrounds=[cell(category=IMAGE)])
+    html = page(collect((log(train_loss=[1.0]), cell())), foregrounds={IMAGE: noise(0)})
     assert IMAGE not in html
     assert "&lt;img src=x" in html
 
 
 def test_foreground_that_could_not_be_made_is_left_out():
     logs = collect((log(train_loss=[1.0]), cell()))
-    hole = MissingResult("failed", "no mask")
-    html = page(logs, pictures=[hole, noise(1)], foregrounds=[cell(), cell(category="bolt")])
+    html = page(logs, foregrounds={"ring": MissingResult("failed", "no mask"), "bolt": noise(1)})
     assert pictures_in(html) - pictures_in(page(logs)) == 1

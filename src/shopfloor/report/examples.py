@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from shopfloor.report.figure_style import TEXT_COLOUR
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -26,8 +28,7 @@ _CAPTION_INCHES = 0.55
 _SCALE_INCHES = 0.55
 _DPI = 100
 _CHARACTERS_PER_INCH = 14.5
-_TEXT_COLOUR = "#1f2933"
-_MAP_COLOURS = "inferno"
+MAP_COLOURS = "inferno"
 
 
 def pick_examples(scores: pd.DataFrame, k: int = 3) -> pd.DataFrame:
@@ -83,13 +84,18 @@ def draw_examples(
     if anomaly_maps is not None and len(anomaly_maps) != len(images):
         raise ValueError(f"There are {len(anomaly_maps)} anomaly maps for {len(images)} images; they must match.")
     picked = pick_examples(scores, k)
-    rows = _places(picked["image"], images)
+    rows = places_of(picked["image"], images)
     shown_maps = None if anomaly_maps is None else [np.asarray(anomaly_maps[row], dtype=float) for row in rows]
-    shown_masks = None if gt_masks is None else [gt_masks[row] for row in _places(picked["image"], gt_masks)]
+    shown_masks = None if gt_masks is None else [gt_masks[row] for row in places_of(picked["image"], gt_masks)]
     return _draw(picked, [images[row] for row in rows], shown_maps, shown_masks)
 
 
-def _places(names: pd.Series, part: ImagePart) -> list[int]:
+def places_of(names: pd.Series, part: ImagePart) -> list[int]:
+    """The places of images in a part, by their names.
+
+    Raises:
+        ValueError: One of them is not in the part.
+    """
     place = {image: row for row, image in enumerate(part.table["image"])}
     unknown = [name for name in names if name not in place]
     if unknown:
@@ -110,7 +116,7 @@ def _draw(
     height = max(len(picked), 1) * row_inches + (_SCALE_INCHES if maps else _MARGIN_INCHES)
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
     canvas = FigureCanvasAgg(figure)
-    limits = _finite_range(maps) if maps else (0.0, 1.0)
+    limits = finite_range(maps) if maps else (0.0, 1.0)
     for row, line in enumerate(picked.to_dict("records")):
         top = height - row * row_inches
         _write_caption(figure, top, line)
@@ -118,11 +124,11 @@ def _draw(
         for tile in tiles:
             tile.imshow(images[row])
         if maps is not None:
-            _lay_over(tiles[1], images[row], maps[row], limits)
+            lay_over(tiles[1], images[row], maps[row], limits)
         if masks is not None:
-            _outline(tiles[-1], masks[row], is_bad=line["label"] == "bad")
+            outline_defect(tiles[-1], masks[row], is_bad=line["label"] == "bad")
     if picked.empty:
-        _write(figure, _MARGIN_INCHES, height - _MARGIN_INCHES, "No image has a finite score.")
+        write_line(figure, _MARGIN_INCHES, height - _MARGIN_INCHES, "No image has a finite score.")
     elif maps:
         _write_scale(figure, limits)
     canvas.draw()
@@ -143,11 +149,19 @@ def _write_caption(figure: Figure, top: float, line: Mapping[Any, Any]) -> None:
     defect = f", {line['defect_type']}" if line["label"] == "bad" and line["defect_type"] else ""
     texts = (f"{line['kind']}{defect}: {line['pred_score']:.4g}", line["image"], line["remark"])
     for place, text in enumerate(texts):
-        _write(figure, _MARGIN_INCHES, top - 0.06 - 0.155 * place, text, "bold" if place == 0 else "normal")
+        write_line(figure, _MARGIN_INCHES, top - 0.06 - 0.155 * place, text, "bold" if place == 0 else "normal")
 
 
-def _write(figure: Figure, left: float, top: float, text: str, weight: str = "normal") -> None:
-    """One line of text; the end is kept of one that is too long, because there paths differ."""
+def write_line(figure: Figure, left: float, top: float, text: str, weight: str = "normal") -> None:
+    """One line of text; the end is kept of one that is too long, because there paths differ.
+
+    Args:
+        figure: Where to write.
+        left: Inches from its left side.
+        top: Inches from its lower side to the top of the line.
+        text: The line; no letter of it is a sign of a formula.
+        weight: Weight of the font.
+    """
     width, height = figure.get_size_inches()
     longest = int((width - left) * _CHARACTERS_PER_INCH * (0.88 if weight == "bold" else 1))
     text = text if len(text) <= longest else "…" + text[1 - longest :]
@@ -157,20 +171,27 @@ def _write(figure: Figure, left: float, top: float, text: str, weight: str = "no
         text,
         fontsize=8,
         fontweight=weight,
-        color=_TEXT_COLOUR,
+        color=TEXT_COLOUR,
         va="top",
         parse_math=False,  # a dollar sign in a name is no formula
     )
 
 
-def _lay_over(tile: Axes, image: np.ndarray, anomaly_map: np.ndarray, limits: tuple[float, float]) -> None:
-    """The map in colour over the grey image."""
+def lay_over(tile: Axes, image: np.ndarray, anomaly_map: np.ndarray, limits: tuple[float, float]) -> None:
+    """The map in colour over the grey image.
+
+    Args:
+        tile: Where to draw.
+        image: ``(H, W, 3)``, 0 to 255.
+        anomaly_map: Raw map ``(H, W)``.
+        limits: Values of the darkest and the brightest colour.
+    """
     grey = np.asarray(image, dtype=float).mean(axis=-1)
     extent = (-0.5, grey.shape[1] - 0.5, grey.shape[0] - 0.5, -0.5)
     tile.imshow(grey, cmap="gray", vmin=0, vmax=255)
     tile.imshow(
         anomaly_map,
-        cmap=_MAP_COLOURS,
+        cmap=MAP_COLOURS,
         vmin=limits[0],
         vmax=limits[1],
         alpha=0.6,
@@ -179,8 +200,14 @@ def _lay_over(tile: Axes, image: np.ndarray, anomaly_map: np.ndarray, limits: tu
     )
 
 
-def _outline(tile: Axes, mask: np.ndarray, is_bad: bool) -> None:
-    """Light line on a dark one, to be seen on any image."""
+def outline_defect(tile: Axes, mask: np.ndarray, is_bad: bool) -> None:
+    """Light line on a dark one around the defect, to be seen on any image.
+
+    Args:
+        tile: Where to draw.
+        mask: ``(H, W)``, above 0 in the defect.
+        is_bad: Whether the image is labelled bad: then a mask without a defect pixel is remarked.
+    """
     if mask.any():
         inside = np.pad(mask > 0, 1).astype(float)  # so that a defect at the border has a closed outline
         rows, columns = (np.arange(-1, side + 1) for side in mask.shape)
@@ -196,12 +223,13 @@ def _write_scale(figure: Figure, limits: tuple[float, float]) -> None:
     """Colour bar under the tiles and the range that it stands for."""
     width, height = figure.get_size_inches()
     bar = figure.add_axes((_MARGIN_INCHES / width, 0.35 / height, 1 - 2 * _MARGIN_INCHES / width, 0.1 / height))
-    bar.imshow(np.linspace(0, 1, 256)[None], cmap=_MAP_COLOURS, aspect="auto")
+    bar.imshow(np.linspace(0, 1, 256)[None], cmap=MAP_COLOURS, aspect="auto")
     bar.set_axis_off()
     low, high = limits
-    _write(figure, _MARGIN_INCHES, 0.27, f"all anomaly maps: {low:.4g} (dark) to {high:.4g} (bright)")
+    write_line(figure, _MARGIN_INCHES, 0.27, f"all anomaly maps: {low:.4g} (dark) to {high:.4g} (bright)")
 
 
-def _finite_range(maps: list[np.ndarray]) -> tuple[float, float]:
+def finite_range(maps: list[np.ndarray]) -> tuple[float, float]:
+    """Least and greatest finite value of all maps; 0 and 1 where there is none."""
     values = np.concatenate([anomaly_map[np.isfinite(anomaly_map)] for anomaly_map in maps])
     return (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)

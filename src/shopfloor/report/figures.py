@@ -1,20 +1,17 @@
-"""Figures of the report (plotly), small enough for a phone: histograms are binned here, no raw data is handed on.
+"""Figures of the report (plotly), small enough for a phone; what they look like is in `shopfloor.report.figure_style`.
 
-The colours are those of Okabe and Ito (2008), which people with colour-blindness can tell apart; detectors also differ
-in marker and dash, so that a black-and-white print can be read. Titles stand in the page, not in the figure, because
-plotly does not wrap them.
+Titles stand in the page, not in the figure, because plotly does not wrap them.
 """
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from shopfloor.metrics.image import interpolated_quantile
+from shopfloor.report.baseline import baseline_condition, rows_of
 from shopfloor.report.comparison import (
     MEAN_OVER_DATASETS,
     NOISE_METRICS,
@@ -25,98 +22,50 @@ from shopfloor.report.comparison import (
     noise_table,
     size_table,
 )
-from shopfloor.report.tables import (
-    METRICS,
-    category_table,
+from shopfloor.report.cost_figures import COST_TITLES, cost_figure
+from shopfloor.report.figure_style import (
+    GRID_COLOUR,
+    OKABE_ITO,
+    PIXELS_PER_CHARACTER,
+    TEXT_PIXELS,
+    axis,
+    detector_styles,
+    empty_figure,
+    figure_layout,
+    numbers,
+    percent,
+    readable,
+    safe,
+    transparent,
 )
+from shopfloor.report.score_figures import Thresholds, score_histogram, score_thresholds
+from shopfloor.report.tables import METRICS, category_table
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-# Yellow, the faintest on white, comes last.
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-GOOD_COLOUR, BAD_COLOUR = "#0072B2", "#D55E00"
-_MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagram", "bowtie")
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-_GRID_COLOUR = "#e3e6ea"
-_HISTOGRAM_BINS = 40
-_LONGEST_NAME = 48
+__all__ = [
+    "OKABE_ITO",
+    "Thresholds",
+    "baseline_condition",
+    "cost_figure",
+    "drift_figure",
+    "empty_figure",
+    "metric_by_category",
+    "noise_figure",
+    "numbers",
+    "overview_figures",
+    "safe",
+    "score_histogram",
+    "score_thresholds",
+    "size_figure",
+]
 
-
-class Thresholds(NamedTuple):
-    """Score thresholds of protocol 2.1 and the values that they give (fractions); NaN where a class has no image.
-
-    Attributes:
-        pg2: 2 % quantile of the bad scores, linear interpolation.
-        pb2: 98 % quantile of the good scores, linear interpolation.
-        good_below_pg2: Share of good images that score below ``pg2``: the metric ``image_pg2``.
-        bad_above_pb2: Share of bad images that score above ``pb2``: the metric ``image_pb2``.
-    """
-
-    pg2: float
-    pb2: float
-    good_below_pg2: float
-    bad_above_pb2: float
-
-
-def score_thresholds(scores: pd.DataFrame) -> Thresholds:
-    """Thresholds of one cell's scores.
-
-    Args:
-        scores: ``label`` (good or bad) and ``pred_score`` (raw) of each test image.
-    """
-    good, bad = _good_and_bad(scores)
-    if not len(good) or not len(bad):
-        return Thresholds(np.nan, np.nan, np.nan, np.nan)
-    pg2, pb2 = interpolated_quantile(bad, 0.02), -interpolated_quantile(-good, 0.02)
-    return Thresholds(pg2, pb2, float(np.mean(good < pg2)), float(np.mean(bad > pb2)))
-
-
-def score_histogram(scores: pd.DataFrame) -> Figure:
-    """Histogram of the raw scores of one cell, good against bad, with the PG2 and PB2 thresholds.
-
-    Bars are shares of the good and of the bad images (percent), so that classes of different size can be compared.
-
-    Args:
-        scores: ``label`` (good or bad) and ``pred_score`` (raw) of each test image of one cell.
-    """
-    figure = empty_figure(height=300, x_title="raw score", y_title="share, %")
-    good, bad = _good_and_bad(scores)
-    everything = np.concatenate([good, bad])
-    if not len(everything):
-        return figure
-    edges = np.histogram_bin_edges(everything, bins=_HISTOGRAM_BINS)
-    centres, tallest = (edges[:-1] + edges[1:]) / 2, 1.0
-    hatched = {"shape": "/", "bgcolor": _transparent(BAD_COLOUR), "fgcolor": BAD_COLOUR, "size": 5, "solidity": 0.4}
-    for name, values, colour, pattern in (("good", good, GOOD_COLOUR, {}), ("bad", bad, BAD_COLOUR, hatched)):
-        if not len(values):
-            continue
-        share = 100 * np.histogram(values, edges)[0] / len(values)
-        tallest = max(tallest, float(share.max()))
-        figure.add_bar(
-            x=numbers(centres),
-            y=numbers(share),
-            width=float(edges[1] - edges[0]),
-            name=f"{name} ({len(values)})",
-            marker={"color": colour, "opacity": 0.7, "pattern": pattern},
-            hovertemplate=f"{name}, score %{{x:.4g}}: %{{y:.1f}} %<extra></extra>",
-        )
-    found = score_thresholds(scores)
-    lines = (
-        (found.pg2, BAD_COLOUR, "dash", f"PG2 {100 * found.good_below_pg2:.1f} %", "of good below"),
-        (found.pb2, GOOD_COLOUR, "dot", f"PB2 {100 * found.bad_above_pb2:.1f} %", "of bad above"),
-    )
-    for threshold, colour, dash, name, meaning in lines:
-        if np.isfinite(threshold):
-            figure.add_scatter(
-                x=[threshold] * 2,
-                y=[0, 1.05 * tallest],
-                mode="lines",
-                line={"color": colour, "dash": dash, "width": 2.5},
-                name=name,
-                hovertemplate=f"{name} {meaning} {threshold:.4g}<extra></extra>",
-            )
-    return figure.update_layout(barmode="overlay", bargap=0)
+_PANEL_PIXELS = 240
+_MOST_DIRECT_LABELS = 5
+_LONGEST_DIRECT_LABEL = 18
+_BEYOND = 1.5  # percent, so that a marker at 0 or 100 is whole
+_LABEL_PIXELS = 16  # from one label to the next
 
 
 def metric_by_category(metrics: pd.DataFrame, metric: str, image_size: int, condition: str) -> Figure:
@@ -131,28 +80,29 @@ def metric_by_category(metrics: pd.DataFrame, metric: str, image_size: int, cond
         condition: Training condition.
     """
     of_figure = {"metric": metric, "image_size": image_size, "condition": condition, "test_set": "full"}
-    table = category_table(_rows_of(metrics, of_figure))
+    table = category_table(rows_of(metrics, of_figure))
     table = table[table["not_available"] == ""]
     places = table[["dataset", "category"]].drop_duplicates(ignore_index=True).reset_index(names="place")
     table = table.merge(places, on=["dataset", "category"])
     detectors = list(table["detector"].unique())
     height = 110 + len(places) * max(40, 16 + 10 * len(detectors))
     figure = empty_figure(height=height, x_title=f"{METRICS[metric]}, %", y_title="")
-    for position, (detector, style) in enumerate(_styles(metrics).items()):
+    for position, (detector, style) in enumerate(detector_styles(metrics).items()):
         lines = table[table["detector"] == detector].dropna(subset=[metric])
         if lines.empty:
             continue
         offset = 0.7 * ((detectors.index(detector) + 0.5) / len(detectors) - 0.5)
         figure.add_scatter(
-            x=_percent(lines[metric]),
+            x=percent(lines[metric]),
             y=numbers(lines["place"] + offset),
-            error_x={"type": "data", "array": _percent(lines[f"{metric}_sd"].fillna(0)), "thickness": 1.5, "width": 3},
+            error_x={"type": "data", "array": percent(lines[f"{metric}_sd"]), "thickness": 1.5, "width": 3},
             mode="markers",
             marker={"color": style["color"], "symbol": style["symbol"], "size": 9},
             name=safe(detector),
             customdata=[safe(f"{line.dataset} / {line.category}") for line in lines.itertuples()],
             hovertemplate=f"%{{customdata}}<br>{safe(detector)}: %{{x:.1f}} %<extra></extra>",
             legendrank=position,
+            showlegend=True,  # plotly would not name a lone detector
         )
     # A new line under the dataset keeps the labels narrow on a phone.
     pairs = zip(places["dataset"], places["category"], strict=True)
@@ -160,13 +110,14 @@ def metric_by_category(metrics: pd.DataFrame, metric: str, image_size: int, cond
     bottom = len(places) - 0.5
     figure.update_yaxes(tickvals=list(range(len(places))), ticktext=names, range=[bottom, -0.5], showgrid=False)
     for boundary in range(1, len(places)):
-        figure.add_hline(y=boundary - 0.5, line={"color": _GRID_COLOUR, "width": 1}, layer="below")
+        figure.add_hline(y=boundary - 0.5, line={"color": GRID_COLOUR, "width": 1}, layer="below")
     return figure
 
 
 def noise_figure(metrics: pd.DataFrame, metric: str) -> Figure:
     """A metric against the share of mislabelled training images, one line per detector, one panel per dataset.
 
+    Lines are named at their ends where they are few and all get there, otherwise in a legend. A missing point is a gap.
     Bands are one standard deviation over the seeds. The levels are compared on the test set that the largest level
     leaves (the same images for all levels, protocol 4.5); where that is not there, on each level's own test set.
 
@@ -180,9 +131,9 @@ def noise_figure(metrics: pd.DataFrame, metric: str) -> Figure:
 
 
 def size_figure(metrics: pd.DataFrame, metric: str) -> Figure:
-    """A metric against the input size, drawn as `noise_figure`; metrics of more than one size."""
+    """A metric against the input size, drawn as `noise_figure`, each doubling a step; metrics of more than one size."""
     ticks = [Tick(str(size), float(size)) for size in sorted(metrics["image_size"].unique())]
-    return _comparison_figure(metrics, size_table, metric, ticks, "image size, pixels")
+    return _comparison_figure(metrics, size_table, metric, ticks, "image size, pixels", is_logarithmic=True)
 
 
 def drift_figure(metrics: pd.DataFrame, metric: str) -> Figure:
@@ -199,104 +150,176 @@ class Tick(NamedTuple):
     label: str = ""
 
 
+class _Curve(NamedTuple):
+    """A line of a comparison, in percent; NaN where there is no value."""
+
+    name: str
+    style: dict[str, str]
+    y: np.ndarray
+    spread: np.ndarray
+
+
 def _comparison_figure(
     metrics: pd.DataFrame,
     make_table: Callable[[pd.DataFrame], pd.DataFrame],
     metric: str,
     ticks: list[Tick],
     x_title: str,
+    is_logarithmic: bool = False,
 ) -> Figure:
     """Lines over the columns of a comparison, one per detector, one panel per dataset."""
     from plotly.subplots import make_subplots
 
-    table = make_table(_rows_of(metrics, {"metric": metric}))
-    columns, x = [tick.column for tick in ticks], [float(tick.x) for tick in ticks]
+    table = make_table(rows_of(metrics, {"metric": metric}))
+    columns, x = [tick.column for tick in ticks], np.array([tick.x for tick in ticks], dtype=float)
     table = table[table[columns].notna().any(axis="columns")]
-    panels = list(table["dataset"].unique()) or [MEAN_OVER_DATASETS]
+    curves = {str(dataset): _curves(lines, columns, metrics) for dataset, lines in table.groupby("dataset", sort=False)}
+    panels = list(curves) or [MEAN_OVER_DATASETS]
+    direct = _can_be_direct(curves)
 
     figure = make_subplots(
         rows=len(panels),
         cols=1,
         shared_xaxes=True,
         vertical_spacing=0.16 / len(panels),
-        subplot_titles=_safe_all(panels),
+        subplot_titles=[safe(panel) for panel in panels],
     )
-    figure.update_layout(_layout(height=130 + 240 * len(panels)))
+    figure.update_layout(figure_layout(height=130 + _PANEL_PIXELS * len(panels)))
     figure.update_layout(legend_y=1 + 0.12 / len(panels))  # above the title of the first panel
-    figure.update_xaxes(_axis(""), tickvals=x, ticktext=[tick.label or f"{tick.x:g}" for tick in ticks])
-    figure.update_yaxes(_axis(f"{METRICS[metric]}, %"))
+    figure.update_xaxes(axis(""), tickvals=numbers(x), ticktext=[tick.label or f"{tick.x:g}" for tick in ticks])
+    on_axis = np.log10(x) if is_logarithmic else x  # where plotly wants ranges and texts
+    figure.update_xaxes(type="log" if is_logarithmic else "linear", range=_x_range(on_axis))
+    figure.update_yaxes(axis(f"{METRICS[metric]}, %"))
     figure.update_xaxes(title_text=x_title, row=len(panels), col=1)
-    styles = _styles(metrics)
-    several_sizes = "image_size" in table and table["image_size"].nunique() > 1
-    named = set()
-    for line in table.to_dict("records"):
-        style = styles[line["detector"]]
-        name = safe(f"{line['detector']}, {line['image_size']} px" if several_sizes else line["detector"])
-        panel = {"row": panels.index(line["dataset"]) + 1, "col": 1}
-        y = 100 * np.array([line[column] for column in columns], dtype=float)
-        spread = 100 * np.array([line[f"{column}_sd"] for column in columns], dtype=float)
-        for band_x, band_y in _bands(np.array(x), y, spread):
+    named: set[str] = set()
+    for row, panel in enumerate(curves.values(), start=1):
+        place = {"row": row, "col": 1}
+        for curve in panel:
+            _add_band(figure, x, curve, place)
+        for curve in panel:
             figure.add_scatter(
-                x=numbers(band_x),
-                y=numbers(band_y),
-                fill="toself",
-                mode="none",
-                fillcolor=_transparent(style["color"]),
-                legendgroup=name,
-                showlegend=False,
-                hoverinfo="skip",
-                **panel,
+                x=numbers(x),
+                y=[None if np.isnan(value) else value for value in numbers(curve.y)],
+                mode="lines+markers",
+                line={"color": curve.style["color"], "dash": curve.style["dash"], "width": 2},
+                marker={"symbol": curve.style["symbol"], "size": 8},
+                name=curve.name,
+                legendgroup=curve.name,
+                showlegend=not direct and curve.name not in named,
+                hovertemplate=f"{curve.name}, {x_title} %{{x}}: %{{y:.1f}} %<extra></extra>",
+                **place,
             )
-        figure.add_scatter(
-            x=x,
-            y=[None if np.isnan(value) else float(value) for value in y],
-            mode="lines+markers",
-            line={"color": style["color"], "dash": style["dash"], "width": 2},
-            marker={"symbol": style["symbol"], "size": 8},
-            name=name,
-            legendgroup=name,
-            showlegend=name not in named,
-            hovertemplate=f"{name}, {x_title} %{{x}}: %{{y:.1f}} %<extra></extra>",
-            **panel,
-        )
-        named.add(name)
+            named.add(curve.name)
+        limits = _y_range(panel)
+        figure.update_yaxes(range=numbers(limits), **place)
+        if direct:
+            _name_the_ends(figure, on_axis[-1], panel, limits, place)
+    if direct:
+        figure.update_layout(margin_r=20 + PIXELS_PER_CHARACTER * max(map(len, named)))
     return figure
 
 
-def cost_figure(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> Figure:
-    """Image AUROC against a cost, one dot per category and detector (means over seeds), logarithmic cost axis.
+def _curves(lines: pd.DataFrame, columns: list[str], metrics: pd.DataFrame) -> list[_Curve]:
+    """The lines of one panel."""
+    styles = detector_styles(metrics)
+    several_sizes = "image_size" in lines and lines["image_size"].nunique() > 1
+    return [
+        _Curve(
+            safe(f"{line['detector']}, {line['image_size']} px" if several_sizes else str(line["detector"])),
+            styles[line["detector"]],
+            100 * np.array([line[column] for column in columns], dtype=float),
+            100 * np.array([line[f"{column}_sd"] for column in columns], dtype=float),
+        )
+        for line in lines.to_dict("records")
+    ]
+
+
+def _can_be_direct(curves: dict[Any, list[_Curve]]) -> bool:
+    """Whether every line can be named at its end: few lines, short names, and an end at the last place."""
+    everything = [curve for panel in curves.values() for curve in panel]
+    return bool(everything) and (
+        max(map(len, curves.values())) <= _MOST_DIRECT_LABELS
+        and max(len(curve.name) for curve in everything) <= _LONGEST_DIRECT_LABEL
+        and all(np.isfinite(curve.y[-1]) for curve in everything)
+    )
+
+
+def _name_the_ends(
+    figure: Figure, x: float, panel: list[_Curve], limits: tuple[float, float], place: dict[str, int]
+) -> None:
+    """Names to the right of the last points, moved apart where they would cover one another."""
+    gap = _LABEL_PIXELS * (limits[1] - limits[0]) / _PANEL_PIXELS
+    heights = spread_apart([curve.y[-1] for curve in panel], gap)
+    for curve, height in zip(panel, heights, strict=True):
+        figure.add_annotation(
+            text=curve.name,
+            x=float(f"{x:.6g}"),
+            y=float(f"{height:.6g}"),
+            xanchor="left",
+            yanchor="middle",
+            xshift=9,
+            showarrow=False,
+            font={"size": TEXT_PIXELS, "color": readable(curve.style["color"])},
+            **place,
+        )
+
+
+def spread_apart(heights: list[float], gap: float) -> list[float]:
+    """Heights at least ``gap`` from each other, in their order, and together as near to the given ones as can be.
 
     Args:
-        metrics: As for `shopfloor.report.tables.category_table`; the full test set is used.
-        costs: One line per run; `cost` is NaN where the run failed.
-        cost: ``fit_seconds`` or ``predict_ms_per_image``.
+        heights: Where each label wants to stand.
+        gap: Least distance.
+
+    Returns:
+        Where each stands: the least squares solution, isotonic once the gaps are taken out.
     """
-    titles = {"fit_seconds": "training time, s", "predict_ms_per_image": "prediction per image, ms"}
-    names = ["dataset", "category", "detector", "image_size", "condition"]
-    table = category_table(_rows_of(metrics, {"metric": "image_auroc", "test_set": "full"}))
-    table = table.dropna(subset=["image_auroc"])
-    mean_cost = costs[costs["status"] == "ok"].groupby(names)[cost].mean().rename("cost").reset_index()
-    points = table.merge(mean_cost, on=names)
-    points = points[points["cost"] > 0]
-    figure = empty_figure(height=380, x_title=titles[cost], y_title=f"{METRICS['image_auroc']}, %")
-    for detector, style in _styles(metrics).items():
-        lines = points[points["detector"] == detector]
-        if lines.empty:
-            continue
+    from sklearn.isotonic import isotonic_regression
+
+    order = np.argsort(heights, kind="stable")
+    gaps = gap * np.arange(len(heights))
+    placed = np.empty(len(heights))
+    placed[order] = isotonic_regression(np.array(heights, dtype=float)[order] - gaps) + gaps
+    return [float(height) for height in placed]
+
+
+def _add_band(figure: Figure, x: np.ndarray, curve: _Curve, place: dict[str, int]) -> None:
+    for band_x, band_y in _bands(x, curve.y, curve.spread):
         figure.add_scatter(
-            x=numbers(lines["cost"]),
-            y=_percent(lines["image_auroc"]),
-            mode="markers",
-            marker={"color": style["color"], "symbol": style["symbol"], "size": 10, "opacity": 0.85},
-            name=safe(detector),
-            customdata=[
-                safe(f"{line.dataset} / {line.category}") + safe(f", {line.image_size} px, {line.condition}")
-                for line in lines.itertuples()
-            ],
-            hovertemplate=f"%{{customdata}}<br>{safe(detector)}: %{{x:.3g}}, %{{y:.1f}} %<extra></extra>",
+            x=numbers(band_x),
+            y=numbers(band_y),
+            fill="toself",
+            mode="none",
+            fillcolor=transparent(curve.style["color"]),
+            legendgroup=curve.name,
+            showlegend=False,
+            hoverinfo="skip",
+            **place,
         )
-    ticks = _logarithmic_ticks(points["cost"])
-    return figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+
+
+def _bands(x: np.ndarray, y: np.ndarray, spread: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Outlines of ``y`` plus and minus ``spread`` over each unbroken run of points."""
+    known = np.flatnonzero(np.isfinite(y) & np.isfinite(spread))
+    unbroken = np.split(known, np.flatnonzero(np.diff(known) > 1) + 1)
+    return [
+        (np.concatenate([x[run], x[run][::-1]]), np.concatenate([(y + spread)[run], (y - spread)[run][::-1]]))
+        for run in unbroken
+        if len(run) > 1
+    ]
+
+
+def _x_range(x: np.ndarray) -> list[float]:
+    room = 0.04 * float(np.ptp(x)) or 1.0
+    return numbers([x.min() - room, x.max() + room])
+
+
+def _y_range(curves: list[_Curve]) -> tuple[float, float]:
+    """All lines and bands, and some room, as far as there are percentages."""
+    y, spread = np.stack([curve.y for curve in curves]), np.stack([np.nan_to_num(curve.spread) for curve in curves])
+    low, high = float(np.nanmin(y - spread)), float(np.nanmax(y + spread))
+    room = max(0.08 * (high - low), 0.5)
+    return max(low - room, -_BEYOND), min(high + room, 100 + _BEYOND)
 
 
 def overview_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> dict[str, Figure]:
@@ -317,8 +340,8 @@ def overview_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> dict[str, Fi
                 figures[title] = metric_by_category(metrics, metric, int(image_size), condition)
     figures |= _comparison_figures(metrics)
     if not measured.empty and (costs["status"] == "ok").any():
-        figures["Image AUROC against training time"] = cost_figure(metrics, costs, "fit_seconds")
-        figures["Image AUROC against prediction time"] = cost_figure(metrics, costs, "predict_ms_per_image")
+        for cost, title in COST_TITLES.items():
+            figures[f"Image AUROC against {title}"] = cost_figure(metrics, costs, cost)
     return figures
 
 
@@ -336,110 +359,3 @@ def _comparison_figures(metrics: pd.DataFrame) -> dict[str, Figure]:
         measured = set(chosen.dropna(subset=["value"])["metric"])
         figures |= {f"{METRICS[name]} {title}": draw(metrics, name) for name in names if name in measured}
     return figures
-
-
-def baseline_condition(metrics: pd.DataFrame) -> str:
-    """``clean`` where there is such a training, otherwise the first condition of the table."""
-    conditions = list(metrics["condition"].unique())
-    return "clean" if "clean" in conditions or not conditions else str(conditions[0])
-
-
-def _rows_of(metrics: pd.DataFrame, wanted: dict[str, Any]) -> pd.DataFrame:
-    return metrics[(metrics[list(wanted)] == pd.Series(wanted)).all(axis="columns")]
-
-
-def _good_and_bad(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    values = scores["pred_score"].to_numpy(dtype=float)
-    is_bad = (scores["label"] == "bad").to_numpy()
-    finite = np.isfinite(values)
-    return values[finite & ~is_bad], values[finite & is_bad]
-
-
-def _styles(metrics: pd.DataFrame) -> dict[str, dict[str, str]]:
-    """The look of each detector, the same in all figures of a run."""
-    return {
-        detector: {
-            "color": OKABE_ITO[position % len(OKABE_ITO)],
-            "symbol": _MARKERS[position % len(_MARKERS)],
-            "dash": _DASHES[position % len(_DASHES)],
-        }
-        for position, detector in enumerate(metrics["detector"].unique())
-    }
-
-
-def empty_figure(height: int, x_title: str, y_title: str) -> Figure:
-    """A figure in the look of the report, with titled axes and nothing on them."""
-    from plotly.graph_objects import Figure
-
-    return Figure(layout=_layout(height)).update_xaxes(_axis(x_title)).update_yaxes(_axis(y_title))
-
-
-def _layout(height: int) -> dict[str, Any]:
-    return {
-        "template": "none",  # plotly's own template would be most of the file
-        "height": height,
-        "font": {"family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", "size": 13, "color": "#1f2933"},
-        "paper_bgcolor": "#ffffff",
-        "plot_bgcolor": "#ffffff",
-        "margin": {"l": 8, "r": 12, "t": 24, "b": 8},
-        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "font": {"size": 12}},
-        "dragmode": False,  # a finger on a phone scrolls the page
-        "hoverlabel": {"bgcolor": "#ffffff"},
-    }
-
-
-def _axis(title: str) -> dict[str, Any]:
-    return {
-        "title": {"text": title, "standoff": 8, "font": {"size": 13}},
-        "automargin": True,
-        "gridcolor": _GRID_COLOUR,
-        "zeroline": False,
-        "linecolor": "#9aa5b1",
-        "ticks": "outside",
-        "tickcolor": "#9aa5b1",
-    }
-
-
-def _bands(x: np.ndarray, y: np.ndarray, spread: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Outlines of ``y`` plus and minus ``spread`` over each unbroken run of points."""
-    known = np.flatnonzero(np.isfinite(y) & np.isfinite(spread))
-    unbroken = np.split(known, np.flatnonzero(np.diff(known) > 1) + 1)
-    return [
-        (np.concatenate([x[run], x[run][::-1]]), np.concatenate([(y + spread)[run], (y - spread)[run][::-1]]))
-        for run in unbroken
-        if len(run) > 1
-    ]
-
-
-def _logarithmic_ticks(values: pd.Series) -> list[float]:
-    """1, 2, 5, 10, ... around the values; plotly's own ticks read 10, 2, 5, 100."""
-    if values.empty:
-        return []
-    low, high = np.log10(values.min()), np.log10(values.max())
-    decades = range(int(np.floor(low)), int(np.ceil(high)) + 1)
-    steps = (1, 1.5, 2, 3, 4, 5, 7) if high - low < 1 else (1, 2, 5) if high - low < 3 else (1,)
-    return [step * 10.0**decade for decade in decades for step in steps]
-
-
-def _transparent(colour: str) -> str:
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.15)"
-
-
-def _percent(values: pd.Series) -> list[float]:
-    return numbers(100 * values)
-
-
-def numbers(values: Any) -> list[float]:
-    """Plain floats with few digits: plotly would store arrays in base 64, longer than this."""
-    return [float(f"{value:.6g}") for value in values]
-
-
-def safe(name: str) -> str:
-    """A name from disk as plotly text, which plotly reads as a small subset of HTML."""
-    short = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
-    return html.escape(short, quote=False)
-
-
-def _safe_all(names: list[str]) -> list[str]:
-    return [safe(name) for name in names]

@@ -7,11 +7,13 @@ Every function takes one input per cell, in the order of the cells it is bound t
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from PIL.Image import Image
 from plotly.graph_objects import Figure
@@ -20,7 +22,9 @@ from shopfloor.metrics.names import IMAGE_METRICS, PIXEL_METRICS
 from shopfloor.runners.missing import MissingResult
 
 if TYPE_CHECKING:
-    from shopfloor.report.page import PagePictures
+    from shopfloor.catalog.image_stack import ImagePart
+    from shopfloor.report.page import Run
+    from shopfloor.report.results import Results
 
 Coordinates = dict[str, Any]
 Plan = dict[str, Any]
@@ -32,6 +36,8 @@ _COSTS = [
     "stopped_epoch", "best_epoch",
 ]  # fmt: skip
 _COST_FACTS = ["device", "n_train", "n_train_bad", "n_validation", "n_test"]
+#: Endings of the files in which each of the paper's tables is kept.
+TABLE_FORMATS = ("html", "csv", "md", "tex")
 _LOG = ["epoch", "seconds", "learning_rate", "loss", "value"]
 _LIBRARIES = ("shopfloor", "kedro", "torch", "torchvision", "anomalib", "lightning", "timm", "numpy")
 
@@ -224,7 +230,7 @@ def collect_drift_counts(
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
 
-def draw_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[Figure, Figure]:
+def draw_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[Figure, Figure, Figure, Figure]:
     """The figures that most people look at first.
 
     Args:
@@ -232,13 +238,14 @@ def draw_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[Figure, Fi
         costs: What it took.
 
     Returns:
-        Image AUROC by category; image AUROC against prediction time.
+        Image AUROC by category; image AUROC against prediction time, training time and memory.
     """
     from shopfloor.report.figures import baseline_condition, cost_figure, metric_by_category
 
     size = int(metrics["image_size"].iloc[0])
     by_category = metric_by_category(metrics, "image_auroc", size, baseline_condition(metrics))
-    return by_category, cost_figure(metrics, costs, "predict_ms_per_image")
+    against = (cost_figure(metrics, costs, cost) for cost in ("predict_ms_per_image", "fit_seconds", "peak_memory_mb"))
+    return by_category, *against
 
 
 def draw_noise_figure(metrics: pd.DataFrame) -> Figure:
@@ -262,128 +269,214 @@ def draw_drift_figure(metrics: pd.DataFrame) -> Figure:
     return drift_figure(metrics, "image_auroc")
 
 
-def render_report(
+def measure_certainty(
+    scores: pd.DataFrame, bootstrap: dict[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """How much other test images of the same categories would change.
+
+    Args:
+        scores: Raw scores of all cells.
+        bootstrap: ``resamples``, ``level``, ``seed``.
+
+    Returns:
+        Intervals of every cell's image metrics, of their means over the datasets per detector, and of the differences
+        between detectors.
+    """
+    from shopfloor.report.uncertainty import certainty_tables
+
+    return certainty_tables(scores, bootstrap)
+
+
+def rank_detectors(metrics: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
+    """Average ranks of the detectors over the categories, as a table and as a critical-difference diagram."""
+    from shopfloor.report.rank_figure import rank_figure
+    from shopfloor.report.ranks import rank_detectors as rank
+
+    ranking = rank(metrics)
+    return ranking.table, rank_figure(ranking)
+
+
+def make_paper_tables(
+    plan: Plan, metrics: pd.DataFrame, costs: pd.DataFrame, settings: dict[str, Any]
+) -> dict[str, str]:
+    """The paper's tables that this experiment answers, each as HTML, CSV, Markdown and LaTeX.
+
+    Args:
+        plan: The experiment's plan.
+        metrics: All metrics.
+        costs: What it took, and the epochs.
+        settings: The block ``paper_tables``.
+
+    Returns:
+        Texts by file name.
+    """
+    from shopfloor.report.paper_tables import paper_tables, render_all
+
+    return render_all(paper_tables(plan["experiment"], metrics, costs, settings))
+
+
+def compare_with_paper(
     plan: Plan,
     metrics: pd.DataFrame,
     costs: pd.DataFrame,
-    scores: pd.DataFrame,
-    categories: pd.DataFrame,
-    training_log: pd.DataFrame,
-    *pictures: Image | MissingResult,
-    cells: Sequence[Coordinates],
-    foregrounds: Sequence[Coordinates] = (),
-) -> str:
+    settings: dict[str, Any],
+    published: pd.DataFrame,
+    contradictions: pd.DataFrame,
+) -> pd.DataFrame:
+    """Every published number that this experiment answers beside the measured one.
+
+    Args:
+        plan: The experiment's plan.
+        metrics: All metrics.
+        costs: What it took, and the epochs.
+        settings: The block ``paper_tables``.
+        published: The paper's numbers, percent.
+        contradictions: Those that do not agree with others of the paper.
+
+    Returns:
+        One line per published number: difference, tolerance, verdict.
+    """
+    from shopfloor.report.against_paper import against_paper
+
+    return against_paper(plan["experiment"], metrics, costs, settings, published, contradictions)
+
+
+def raise_drift_alarm(scores: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:
+    """How well the scores of good images tell drifted from clean ones, image by image and in batches.
+
+    Args:
+        scores: Raw scores of all cells.
+        settings: ``batch_sizes``, ``repetitions``, ``seed``.
+    """
+    from shopfloor.report.drift_alarm import drift_alarm
+
+    return drift_alarm(scores, settings)
+
+
+def show_side_by_side(
+    plan: Plan,
+    test_images: ImagePart | MissingResult,
+    test_masks: ImagePart | MissingResult,
+    *results: pd.DataFrame | np.ndarray | MissingResult,
+    detectors: Sequence[str],
+    with_maps: Sequence[str],
+) -> Image:
+    """What several detectors make of the same images of a category.
+
+    Args:
+        plan: The experiment's plan.
+        test_images: Test images (N, S, S, 3).
+        test_masks: Their masks (N, S, S).
+        results: Raw scores of each detector, then raw maps (N, S, S) of those that give maps.
+        detectors: Names of the detectors.
+        with_maps: Those that give maps.
+
+    Returns:
+        The picture; detectors without results are left out, and where fewer than two remain it says so.
+    """
+    from shopfloor.report.side_by_side import draw_note, draw_side_by_side
+
+    scores = _there(detectors, results[: len(detectors)])
+    maps = _there(with_maps, results[len(detectors) :])
+    if isinstance(test_images, MissingResult) or len(scores) < 2:
+        return draw_note("Fewer than two detectors have scores of these images: nothing to put side by side.")
+    has_masks = not isinstance(test_masks, MissingResult) and test_masks.table["has_pixel_labels"].any()
+    return draw_side_by_side(test_images, test_masks if has_masks else None, maps, scores)
+
+
+def print_figure(figure: Figure) -> Image:
+    """An interactive figure as a picture for print."""
+    from shopfloor.report.print_figure import print_figure as draw
+
+    return draw(figure)
+
+
+def render_report(plan: Plan, *, titles: Mapping[str, Sequence[str]], **results: Any) -> str:
     """The report of an experiment as one self-contained HTML page.
 
     Args:
         plan: The experiment's plan.
-        metrics: All metrics.
-        costs: What it took.
-        scores: Raw scores of all cells.
-        categories: Counts and licences.
-        training_log: Every epoch of every training.
-        pictures: Picture of each cell's worst misses and best catches, then of each foreground that was found.
-        cells: Coordinates of each of these cells.
-        foregrounds: Coordinates of each foreground.
+        titles: Kind (an attribute of `PagePictures`) and title of each picture, by its name among the results.
+        results: The attributes of `shopfloor.report.results.Results`, the paper's tables as HTML under names such as
+            ``table_4``, and pictures.
 
     Returns:
         HTML.
     """
-    from shopfloor.report.page import PagePictures
-
-    shown = PagePictures(
-        examples=_named(map(_label, cells), pictures[: len(cells)]),
-        foregrounds=_named(map(_training_part, foregrounds), pictures[len(cells) :]),
-    )
-    return _render(plan, metrics, costs, scores, categories, training_log, shown)
-
-
-def render_drift_report(  # noqa: PLR0913 (what the page shows)
-    plan: Plan,
-    metrics: pd.DataFrame,
-    costs: pd.DataFrame,
-    scores: pd.DataFrame,
-    categories: pd.DataFrame,
-    training_log: pd.DataFrame,
-    drift_counts: pd.DataFrame,
-    *pictures: Image | MissingResult,
-    cells: Sequence[Coordinates],
-    foregrounds: Sequence[Coordinates],
-    galleries: Sequence[Coordinates],
-) -> str:
-    """As :func:`render_report`, with what there is to show of drifted test images.
-
-    Args:
-        plan: The experiment's plan.
-        metrics: All metrics.
-        costs: What it took.
-        scores: Raw scores of all cells.
-        categories: Counts and licences.
-        training_log: Every epoch of every training.
-        drift_counts: How often each transform was drawn.
-        pictures: Picture of each cell's worst misses and best catches, then of each foreground that was found, then
-            the gallery of each category.
-        cells: Coordinates of each of these cells.
-        foregrounds: Coordinates of each foreground.
-        galleries: Coordinates of each gallery.
-
-    Returns:
-        HTML.
-    """
-    from shopfloor.report.page import PagePictures
-
-    after_examples, after_foregrounds = len(cells), len(cells) + len(foregrounds)
-    shown = PagePictures(
-        examples=_named(map(_label, cells), pictures[:after_examples]),
-        foregrounds=_named(map(_training_part, foregrounds), pictures[after_examples:after_foregrounds]),
-        galleries=_named(map(_category, galleries), pictures[after_foregrounds:]),
-    )
-    return _render(plan, metrics, costs, scores, categories, training_log, shown, drift_counts)
-
-
-def _render(
-    plan: Plan,
-    metrics: pd.DataFrame,
-    costs: pd.DataFrame,
-    scores: pd.DataFrame,
-    categories: pd.DataFrame,
-    training_log: pd.DataFrame,
-    pictures: PagePictures,
-    drift_counts: pd.DataFrame | None = None,
-) -> str:
     from shopfloor.report.figures import overview_figures, score_histogram
-    from shopfloor.report.page import Run, render_page
+    from shopfloor.report.page import render_page
+    from shopfloor.report.page_pictures import PagePictures
     from shopfloor.report.training_curves import training_figures
 
-    run = Run(
-        experiment=plan["experiment"],
-        title=plan["title"],
-        demo=bool(plan["demo_note"]),
-        demo_note=plan["demo_note"],
-        seeds=plan["seeds"],
-        grid=plan["grid"],
-        detectors=plan["settings"],
-        versions={library: version(library) for library in _LIBRARIES},
-        finished=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
-        environment={
+    pictures: dict[str, dict[str, Image]] = {kind: {} for kind in PagePictures._fields}
+    for name, (kind, title) in titles.items():
+        picture = results.pop(name)
+        if not isinstance(picture, MissingResult):
+            pictures[kind][title] = picture
+    content = _contents(results)
+    histograms = {
+        cell_label(dict(zip(_SCORED, key, strict=True))): score_histogram(table)
+        for key, table in content.scores.groupby(_SCORED, sort=False)
+    }
+    figures = {**overview_figures(content.metrics, content.costs), **training_figures(content.training_log)}
+    return render_page(_run(plan, content.costs), content, figures, histograms, PagePictures(**pictures))
+
+
+def summarise(plan: Plan, **results: Any) -> dict[str, Any]:
+    """What the page over all experiments says about this one, as plain data."""
+    from shopfloor.report.summary import summarise as sum_up
+
+    content = _contents(results)
+    return sum_up(_run(plan, content.costs), content)
+
+
+def render_front_page(summary: dict[str, Any], summaries: Mapping[str, Any]) -> str:
+    """One page over all experiments that have results.
+
+    Args:
+        summary: That of the experiment that has just ended.
+        summaries: Those of all that ever ended, by name, each a function that loads it.
+
+    Returns:
+        HTML.
+    """
+    from shopfloor.report.front_page import render_front_page as render
+
+    known = {name: load() for name, load in sorted(summaries.items())}
+    return render({**known, summary["experiment"]: summary})
+
+
+def _contents(results: dict[str, Any]) -> Results:
+    """What pages are made of, with the paper's tables, ``table_4`` and so on, in one place."""
+    from shopfloor.report.results import Results
+
+    tables = {name: text for name, text in results.items() if re.fullmatch(r"table_\d+", name)}
+    return Results(**{name: each for name, each in results.items() if name not in tables}, paper_tables=tables)
+
+
+def _run(plan: Plan, costs: pd.DataFrame) -> Run:
+    """What a page says about the run itself."""
+    return {
+        "experiment": plan["experiment"],
+        "title": plan["title"],
+        "demo": bool(plan["demo_note"]),
+        "demo_note": plan["demo_note"],
+        "seeds": plan["seeds"],
+        "grid": plan["grid"],
+        "detectors": plan["settings"],
+        "versions": {library: version(library) for library in _LIBRARIES},
+        "finished": datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+        "environment": {
             "system": platform.platform(),
             "python": platform.python_version(),
             "device": ", ".join(costs["device"].dropna().unique()) or "none used",
         },
-    )
-    histograms = {
-        _label(dict(zip(_SCORED, key, strict=True))): score_histogram(table)
-        for key, table in scores.groupby(_SCORED, sort=False)
     }
-    figures = {**overview_figures(metrics, costs), **training_figures(training_log)}
-    return render_page(run, categories, metrics, costs, figures, histograms, pictures, drift_counts)
 
 
-def _named(names: Iterable[str], pictures: Iterable[Image | MissingResult]) -> dict[str, Image]:
-    """The pictures that are there, by name."""
-    return {
-        name: picture for name, picture in zip(names, pictures, strict=True) if not isinstance(picture, MissingResult)
-    }
+def _there(names: Iterable[str], results: Iterable[Any]) -> dict[str, Any]:
+    """The results that are there, by name."""
+    return {name: result for name, result in zip(names, results, strict=True) if not isinstance(result, MissingResult)}
 
 
 def _holes(cell: Coordinates, hole: MissingResult) -> pd.DataFrame:
@@ -395,15 +488,8 @@ def _facts(record: dict[str, Any] | MissingResult) -> dict[str, Any]:
     return {} if isinstance(record, MissingResult) else record
 
 
-def _category(cell: Coordinates) -> str:
-    return f"{cell['dataset']} · {cell['category']}"
-
-
-def _training_part(cell: Coordinates) -> str:
-    return f"{_category(cell)} · {cell['image_size']} px · {cell['condition']} · {cell['detector']}"
-
-
-def _label(cell: Coordinates) -> str:
+def cell_label(cell: Coordinates) -> str:
+    """The coordinates of a cell as a title."""
     names = [cell["dataset"], cell["category"], cell["detector"], f"{cell['image_size']} px", cell["condition"]]
     if cell["test_set"] != "full":
         names.append(str(cell["test_set"]).replace("_", " "))

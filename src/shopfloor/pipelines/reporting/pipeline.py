@@ -7,7 +7,7 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.cell import Cell, each_once
+from shopfloor.cell import FULL_TEST_SET, Cell, each_once
 from shopfloor.grid import Experiment
 from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.reporting import nodes
@@ -22,103 +22,267 @@ def create_pipeline(experiments: Iterable[Experiment]) -> Pipeline:
 
 
 def _nodes(experiment: Experiment) -> list[Node]:
-    name = experiment.dataset_name
+    """All nodes of one experiment."""
+    return [
+        Node(
+            func=bind(nodes.write_plan, plan=_plan(experiment)),
+            inputs=None,
+            outputs=experiment.plan_name,
+            name=f"{experiment.name}.write_plan",
+            namespace=STAGE,
+        ),
+        *_collect_nodes(experiment),
+        *_table_nodes(experiment),
+        *_figure_nodes(experiment),
+        *_page_nodes(experiment),
+    ]
+
+
+def _collect_nodes(experiment: Experiment) -> list[Node]:
+    """One table of each kind from those of all cells."""
     cells, predictions = experiment.cells, each_once(experiment.cells, "predict_name")
     fits = each_once([cell for cell in cells if not cell.drift], "fit_name")
-    sizes, drifted = each_once(cells, "images_name"), each_once([cell for cell in cells if cell.drift], "drifted_name")
-    galleries = each_once(drifted, "images_name")  # one drift seed is enough to look at
-    plan = f"reporting.{experiment.name}.{experiment.digest}.grid"
+    sizes, drifted = each_once(cells, "images_name"), _drifted(experiment)
 
-    def collect(
-        function: Callable[..., Any], results: list[str], of: list[dict[str, Any]], *outputs: str, **more: Any
-    ) -> Node:
-        names = [name(output) for output in outputs]
+    def collect(function: Callable[..., Any], results: list[str], of: list[dict[str, Any]], *outputs: str) -> Node:
+        names = [experiment.dataset_name(output) for output in outputs]
         return Node(
-            func=bind(function, cells=of, **more),
-            inputs=[plan, *results],
+            func=bind(function, cells=of),
+            inputs=[experiment.plan_name, *results],
             outputs=names if len(names) > 1 else names[0],
             name=f"{experiment.name}.{function.__name__}",
             namespace=STAGE,
             tags=TOLERANT,
         )
 
-    def sum_up(function: Callable[..., Any], inputs: list[str], *outputs: str) -> Node:
-        names = [name(output) for output in outputs]
-        return Node(
-            func=function,
-            inputs=[name(each) for each in inputs],
-            outputs=names if len(names) > 1 else names[0],
-            name=f"{experiment.name}.{function.__name__}",
-            namespace=STAGE,
-        )
-
     records = [cell.fit_record for cell in fits] + [cell.predict_record for cell in fits]
-    scored = [cell.scored for cell in predictions]
-    reports, shown = [cell.drift_report for cell in drifted], _coordinates(drifted)
-    segmented = each_once([cell for cell in cells if cell.foreground_method != "none"], "foreground_name")
-    previews = {"foregrounds": _coordinates(segmented)}
-    tables = ["category_table", "dataset_table", "mean_table", "failures_table"]
-    collected = [name(each) for each in ("metrics", "costs", "scores", "categories", "training_log")]
-    pictures = [*(cell.examples for cell in predictions), *(cell.foreground_preview for cell in segmented)]
-    drift_pictures = [*pictures, *(cell.drift_gallery for cell in galleries)]
+    metrics, logs = [cell.metrics for cell in cells], [cell.fit_log for cell in fits]
+    counts = [cell.drift_report for cell in drifted]
     return [
-        Node(
-            func=bind(nodes.write_plan, plan=_plan(experiment)),
-            inputs=None,
-            outputs=plan,
-            name=f"{experiment.name}.write_plan",
-            namespace=STAGE,
-        ),
-        collect(
-            nodes.collect_metrics,
-            [cell.metrics for cell in cells],
-            _coordinates(list(cells)),
-            *("metrics", "group_metrics"),
-        ),
+        collect(nodes.collect_metrics, metrics, _coordinates(cells), "metrics", "group_metrics"),
         collect(nodes.collect_costs, records, _coordinates(fits), "costs"),
-        collect(nodes.collect_training_log, [cell.fit_log for cell in fits], _coordinates(fits), "training_log"),
-        collect(nodes.collect_scores, [cell.scores for cell in predictions], scored, "scores"),
+        collect(nodes.collect_training_log, logs, _coordinates(fits), "training_log"),
         collect(
-            nodes.collect_categories,
-            [cell.resize_report for cell in sizes],
-            _coordinates(sizes),
-            "categories",
+            nodes.collect_scores,
+            [cell.scores for cell in predictions],
+            [cell.scored for cell in predictions],
+            "scores",
         ),
-        *([collect(nodes.collect_drift_counts, reports, shown, "drift_counts")] if drifted else []),
-        sum_up(nodes.make_tables, ["metrics"], *tables),
-        sum_up(nodes.draw_figures, ["metrics", "costs"], "image_auroc_figure", "latency_figure"),
-        *(sum_up(function, inputs, *outputs) for function, inputs, outputs in _COMPARISONS.get(experiment.name, ())),
-        collect(
-            nodes.render_drift_report,
-            [*collected, name("drift_counts"), *drift_pictures],
-            *(scored, "report"),
-            **previews,
-            galleries=_coordinates(galleries),
-        )
-        if drifted
-        else collect(nodes.render_report, [*collected, *pictures], scored, "report", **previews),
+        collect(nodes.collect_categories, [cell.resize_report for cell in sizes], _coordinates(sizes), "categories"),
+        *([collect(nodes.collect_drift_counts, counts, _coordinates(drifted), "drift_counts")] if drifted else []),
     ]
 
 
-def _coordinates(cells: list[Cell]) -> list[dict[str, Any]]:
+def _table_nodes(experiment: Experiment) -> list[Node]:
+    """What follows from the collected tables."""
+    steps: list[_Step] = [
+        (nodes.make_tables, ["metrics"], ["category_table", "dataset_table", "mean_table", "failures_table"]),
+        (nodes.measure_certainty, ["scores", "params:bootstrap"], ["intervals", "mean_intervals", "differences"]),
+        (
+            nodes.compare_with_paper,
+            ["plan", "metrics", "costs", "params:paper_tables", *_PUBLISHED],
+            ["against_paper"],
+        ),
+        *_TABLES.get(experiment.name, ()),
+    ]
+    return [*(_sum_up(experiment, *step) for step in steps), *_paper_table_nodes(experiment)]
+
+
+def _paper_table_nodes(experiment: Experiment) -> list[Node]:
+    """Those of the paper's tables that the experiment answers, each in every format."""
+    files = [f"{table}.{suffix}" for table in _paper_tables(experiment) for suffix in nodes.TABLE_FORMATS]
+    if not files:
+        return []
+    inputs = [experiment.plan_name, *map(experiment.dataset_name, ("metrics", "costs")), "params:paper_tables"]
+    return [
+        Node(
+            func=nodes.make_paper_tables,
+            inputs=inputs,
+            outputs={file: experiment.dataset_name(file) for file in files},
+            name=f"{experiment.name}.make_paper_tables",
+            namespace=STAGE,
+        )
+    ]
+
+
+def _paper_tables(experiment: Experiment) -> list[str]:
+    """Names of those of the paper's tables that the experiment answers, e.g. ``table_4``."""
+    tables = (experiment.report_settings.get("paper_tables") or {}).get("tables") or {}
+    return [name for name, table in tables.items() if table.get("experiment") == experiment.name]
+
+
+def _figure_nodes(experiment: Experiment) -> list[Node]:
+    """Interactive figures, and each as a picture for print."""
+    of_costs = ["latency_figure", "fit_time_figure", "memory_figure"]
+    steps: list[_Step] = [
+        (nodes.draw_figures, ["metrics", "costs"], ["image_auroc_figure", *of_costs]),
+        (nodes.rank_detectors, ["metrics"], ["rank_table", "rank_figure"]),
+        *_FIGURES.get(experiment.name, ()),
+    ]
+    figures = [output for _, _, outputs in steps for output in outputs if output.endswith("_figure")]
+    prints = [
+        Node(
+            func=nodes.print_figure,
+            inputs=experiment.dataset_name(figure),
+            outputs=experiment.dataset_name(figure.replace("_figure", "_print")),
+            name=f"{experiment.name}.print_{figure}",
+            namespace=STAGE,
+        )
+        for figure in figures
+    ]
+    return [
+        *(_sum_up(experiment, *step) for step in steps),
+        *prints,
+        *(_side_by_side(experiment, cells) for cells in _groups(experiment)),
+    ]
+
+
+def _page_nodes(experiment: Experiment) -> list[Node]:
+    """The report, what it says in short, and the page over all experiments."""
+    name, drifted = experiment.dataset_name, _drifted(experiment)
+    contents = {"plan": experiment.plan_name, **{each: name(each) for each in _CONTENTS}}
+    contents |= {table: name(f"{table}.html") for table in _paper_tables(experiment)}
+    if drifted:
+        contents |= {each: name(each) for each in ("drift_counts", "drift_alarm")}
+    pictures = _pictures(experiment)
+    summary, front_page = name("summary"), name("front_page")
+    return [
+        Node(
+            func=bind(nodes.render_report, titles={key: facts for key, (*facts, _) in pictures.items()}),
+            inputs={**contents, **{key: dataset for key, (*_, dataset) in pictures.items()}},
+            outputs=name("report"),
+            name=f"{experiment.name}.render_report",
+            namespace=STAGE,
+            tags=TOLERANT,
+        ),
+        Node(
+            func=nodes.summarise,
+            inputs=contents,
+            outputs=summary,
+            name=f"{experiment.name}.summarise",
+            namespace=STAGE,
+        ),
+        Node(
+            func=nodes.render_front_page,
+            inputs=[summary, "reporting.summaries"],
+            outputs=front_page,
+            name=f"{experiment.name}.render_front_page",
+            namespace=STAGE,
+        ),
+    ]
+
+
+def _sum_up(experiment: Experiment, function: Callable[..., Any], inputs: list[str], outputs: list[str]) -> Node:
+    """A node over the experiment's own results; parameters and published numbers have names of their own."""
+    names = {"plan": experiment.plan_name, **{each: each for each in inputs if each in _PUBLISHED or ":" in each}}
+    made = [experiment.dataset_name(output) for output in outputs]
+    return Node(
+        func=function,
+        inputs=[names.get(each, experiment.dataset_name(each)) for each in inputs],
+        outputs=made if len(made) > 1 else made[0],
+        name=f"{experiment.name}.{function.__name__}",
+        namespace=STAGE,
+    )
+
+
+def _drifted(experiment: Experiment) -> list[Cell]:
+    """One cell for the drifted images of each category, size and seed."""
+    return each_once([cell for cell in experiment.cells if cell.drift], "drifted_name")
+
+
+def _groups(experiment: Experiment) -> list[list[Cell]]:
+    """The cells that can be seen side by side: several detectors on the same undrifted test images."""
+    plain = [cell for cell in experiment.cells if not cell.drift and cell.test_set == FULL_TEST_SET]
+    conditions = [cell.condition.name for cell in plain]
+    baseline = "clean" if "clean" in conditions else next(iter(conditions), "")
+    groups: dict[str, dict[str, Cell]] = {}
+    for cell in plain:
+        if cell.condition.name == baseline:
+            groups.setdefault(f"{cell.dataset}/{cell.category}/{cell.image_size}", {}).setdefault(cell.detector, cell)
+    return [list(cells.values()) for cells in groups.values() if len(cells) > 1]
+
+
+def _side_by_side(experiment: Experiment, cells: list[Cell]) -> Node:
+    first, mapped = cells[0], [cell for cell in cells if cell.gives_maps]
+    detectors = {"detectors": [cell.detector for cell in cells], "with_maps": [cell.detector for cell in mapped]}
+    return Node(
+        func=bind(nodes.show_side_by_side, **detectors),
+        inputs=[
+            *(experiment.plan_name, first.test_images, first.test_masks),
+            *(cell.scores for cell in cells),
+            *(cell.maps for cell in mapped),
+        ],
+        outputs=experiment.dataset_name(f"{first.part_name}.side_by_side"),
+        name=f"{experiment.name}.{first.part_name}.show_side_by_side",
+        namespace=STAGE,
+        tags=TOLERANT,
+    )
+
+
+def _pictures(experiment: Experiment) -> dict[str, tuple[str, str, str]]:
+    """Kind, title and dataset of each picture of the report, by the name under which the report takes it."""
+    cells = experiment.cells
+    segmented = each_once([cell for cell in cells if cell.foreground_method != "none"], "foreground_name")
+    kinds = {
+        "examples": [(nodes.cell_label(cell.scored), cell.examples) for cell in each_once(cells, "predict_name")],
+        "foregrounds": [(_training_part(cell), cell.foreground_preview) for cell in segmented],
+        # One drift seed is enough to look at.
+        "galleries": [(_category(cell), cell.drift_gallery) for cell in each_once(_drifted(experiment), "images_name")],
+        "side_by_side": [
+            (_sized_category(first), experiment.dataset_name(f"{first.part_name}.side_by_side"))
+            for first, *_ in _groups(experiment)
+        ],
+    }
+    return {
+        f"{kind}_{place}": (kind, title, dataset)
+        for kind, pictures in kinds.items()
+        for place, (title, dataset) in enumerate(pictures)
+    }
+
+
+def _category(cell: Cell) -> str:
+    return f"{cell.dataset} · {cell.category}"
+
+
+def _sized_category(cell: Cell) -> str:
+    return f"{_category(cell)} · {cell.image_size} px"
+
+
+def _training_part(cell: Cell) -> str:
+    return f"{_sized_category(cell)} · {cell.condition.name} · {cell.detector}"
+
+
+def _coordinates(cells: Iterable[Cell]) -> list[dict[str, Any]]:
     return [cell.coordinates for cell in cells]
 
 
+_Step = tuple[Callable[..., Any], list[str], list[str]]
+
+#: What the paper published, and where it contradicts itself.
+_PUBLISHED = ("reference.paper_results", "reference.paper_contradictions")
+
+#: What reports and summaries are made of: the attributes of `shopfloor.report.results.Results`.
+_CONTENTS = (
+    "metrics", "costs", "scores", "categories", "training_log", "intervals", "mean_intervals", "differences",
+    "rank_table", "rank_figure", "against_paper",
+)  # fmt: skip
+
 #: What an experiment has beyond the tables of all experiments: function, what it takes, what it makes.
-_COMPARISONS: dict[str, tuple[tuple[Callable[..., Any], list[str], list[str]], ...]] = {
-    "input_size": (
-        (nodes.make_size_table, ["metrics"], ["size_table"]),
-        (nodes.draw_size_figure, ["metrics"], ["size_figure"]),
-    ),
+_TABLES: dict[str, tuple[_Step, ...]] = {
+    "input_size": ((nodes.make_size_table, ["metrics"], ["size_table"]),),
     "data_drift": (
         (nodes.make_drift_tables, ["metrics"], ["drift_table", "domain_table"]),
-        (nodes.draw_drift_figure, ["metrics"], ["drift_figure"]),
+        (nodes.raise_drift_alarm, ["scores", "params:drift_alarm"], ["drift_alarm"]),
     ),
-    "noisy_labels": (
-        (nodes.make_noise_table, ["metrics"], ["noise_table"]),
-        (nodes.draw_noise_figure, ["metrics"], ["noise_figure"]),
-    ),
+    "noisy_labels": ((nodes.make_noise_table, ["metrics"], ["noise_table"]),),
     "validation": ((nodes.make_stopping_table, ["metrics", "costs"], ["stopping_table"]),),
+}
+
+#: As above, figures.
+_FIGURES: dict[str, tuple[_Step, ...]] = {
+    "input_size": ((nodes.draw_size_figure, ["metrics"], ["size_figure"]),),
+    "data_drift": ((nodes.draw_drift_figure, ["metrics"], ["drift_figure"]),),
+    "noisy_labels": ((nodes.draw_noise_figure, ["metrics"], ["noise_figure"]),),
 }
 
 

@@ -1,0 +1,102 @@
+"""Pictures and figures of the report's page, as data inside the file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from plotly.graph_objects import Figure
+
+_PICTURE_BYTES = 250_000
+_LIMITS = {"examples": 5_000_000, "side_by_side": 2_500_000, "galleries": 1_000_000, "foregrounds": 1_000_000}
+"""Characters that the pictures of a kind may take together: with plotly's 5 MB a page stays below 15 MB."""
+
+
+class PagePictures(NamedTuple):
+    """The pictures of a report. Those that are too many for the page are named on it.
+
+    Attributes:
+        examples: Worst misses and best catches, by cell.
+        side_by_side: What several detectors make of the same images, by category.
+        foregrounds: The foreground found in training images, by category.
+        galleries: The drift transforms, by category.
+    """
+
+    examples: Mapping[str, Image.Image]
+    side_by_side: Mapping[str, Image.Image] = MappingProxyType({})
+    foregrounds: Mapping[str, Image.Image] = MappingProxyType({})
+    galleries: Mapping[str, Image.Image] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure of the page as the JSON text of plotly, safe inside a script element."""
+
+    title: str
+    json: str
+    height: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the page as a data URL."""
+
+    title: str
+    url: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures that fit into the page and the names of those that do not."""
+
+    shown: list[Picture] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+def plots(figures: Mapping[str, Figure]) -> list[Plot]:
+    """Figures by title as the page's script draws them."""
+    from jinja2.utils import htmlsafe_json_dumps
+
+    found = []
+    for title, figure in figures.items():
+        content = json.loads(figure.to_json())
+        height = int(content["layout"].get("height", 400))
+        found.append(Plot(title, htmlsafe_json_dumps(content, separators=(",", ":")), height))
+    return found
+
+
+def pictures_that_fit(pictures: PagePictures, kind: str) -> Pictures:
+    """The pictures of one kind, in their order, until they are too many for the page.
+
+    Args:
+        pictures: All pictures.
+        kind: The attribute that holds them.
+    """
+    fitting, total = Pictures(), 0
+    for title, image in getattr(pictures, kind).items():
+        url = "data:image/jpeg;base64," + base64.b64encode(_jpeg(image)).decode("ascii")
+        total += len(url)
+        if total > _LIMITS[kind]:
+            fitting.left_out.append(title)
+        else:
+            fitting.shown.append(Picture(title, url, image.width, image.height))
+    return fitting
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    """The best quality that stays below the size of one picture."""
+    for quality in (85, 75, 60, 45, 30):
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, "JPEG", quality=quality, optimize=True)
+        if buffer.tell() <= _PICTURE_BYTES:
+            break
+    return buffer.getvalue()

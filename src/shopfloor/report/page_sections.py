@@ -1,0 +1,192 @@
+"""Sections of the page that only some runs have, such as a comparison of conditions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shopfloor.report.comparison import (
+    domain_table,
+    drift_table,
+    noise_percent,
+    noise_table,
+    size_table,
+    stopping_table,
+)
+from shopfloor.report.page_pictures import PagePictures, Pictures, Plot, pictures_that_fit, plots
+from shopfloor.report.page_tables import (
+    Column,
+    Table,
+    as_field,
+    comparison_tables,
+    in_percent,
+    page_table,
+    text_table,
+)
+from shopfloor.report.tables import METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from markupsafe import Markup
+
+    from shopfloor.report.results import Results
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page that only some runs have.
+
+    Attributes:
+        id: Anchor of the section.
+        title: Its heading.
+        text: How to read it.
+        findings: What follows from it, in sentences.
+        ready_made: Tables that are HTML already, each with its own escaping.
+        tables: Sortable tables.
+        plots: Figures.
+        pictures: Pictures.
+    """
+
+    id: str
+    title: str
+    text: str
+    findings: list[str] = field(default_factory=list)
+    ready_made: list[Markup] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    plots: list[Plot] = field(default_factory=list)
+    pictures: Pictures = field(default_factory=Pictures)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.findings or self.ready_made or self.tables or self.plots or self.pictures.shown)
+
+
+def sections(results: Results, pictures: PagePictures) -> list[Section]:
+    """The sections that this run has something for, in the order of the page."""
+    metrics = results.metrics
+    found = [
+        _paper_section(results),
+        _certainty_section(results),
+        Section("noise", "Noisy labels", _NOISE_TEXT, tables=_noise_tables(metrics)),
+        Section("sizes", "Input size", _SIZE_TEXT, tables=comparison_tables(size_table(metrics), {})),
+        _drift_section(results, pictures),
+        Section("domains", "Natural drift", _DOMAIN_TEXT, tables=comparison_tables(domain_table(metrics), {})),
+        Section("stopping", "Stopping", _STOPPING_TEXT, tables=_stopping_tables(metrics, results.costs)),
+        Section("foreground", "Foreground", _FOREGROUND_TEXT, pictures=pictures_that_fit(pictures, "foregrounds")),
+        Section(
+            "side_by_side", "Side by side", _SIDE_BY_SIDE_TEXT, pictures=pictures_that_fit(pictures, "side_by_side")
+        ),
+    ]
+    return [section for section in found if not section.is_empty]
+
+
+def _paper_section(results: Results) -> Section:
+    """The paper's tables, and what it published beside what was measured."""
+    from markupsafe import Markup
+
+    compared = results.against_paper
+    tables = [text_table("Paper against measured", compared)] if len(compared) else []
+    return Section(
+        "paper",
+        "The paper's tables",
+        _PAPER_TEXT,
+        ready_made=[Markup(text) for text in results.paper_tables.values()],
+        tables=tables,
+    )
+
+
+def _certainty_section(results: Results) -> Section:
+    """Intervals, differences and ranks."""
+    tables = [
+        text_table("Means with their intervals", in_percent(results.mean_intervals, ["value", "low", "high"])),
+        text_table("Differences between detectors", in_percent(results.differences, ["difference", "low", "high"])),
+        text_table("Average ranks", results.rank_table),
+    ]
+    return Section(
+        "certainty",
+        "How sure",
+        _CERTAINTY_TEXT,
+        tables=[table for table in tables if table.lines],
+        plots=plots({"Average ranks": results.rank_figure}) if len(results.rank_table) > 1 else [],
+    )
+
+
+def _drift_section(results: Results, pictures: PagePictures) -> Section:
+    tables = comparison_tables(drift_table(results.metrics), {"no_drift": "no drift", "drift": "drift"})
+    if results.drift_alarm is not None and len(results.drift_alarm):
+        tables.append(text_table("Drift alarm", results.drift_alarm))
+    if results.drift_counts is not None:
+        tables.append(text_table("Drawn transforms", results.drift_counts))
+    return Section("drift", "Drift", _DRIFT_TEXT, tables=tables, pictures=pictures_that_fit(pictures, "galleries"))
+
+
+_PAPER_TEXT = (
+    "The same results in the shape of the paper's tables, percent; — stands where something is missing, named below "
+    "the table. Beside this page they lie as CSV, Markdown and LaTeX."
+)
+_CERTAINTY_TEXT = (
+    "Percent. The intervals come from drawing the test images again and again, good and bad each for themselves; all "
+    "detectors are given the same draws. They say what other test images of these categories would change; other "
+    "parts or another training are not in them. Ranks compare the detectors category by category."
+)
+_SIDE_BY_SIDE_TEXT = (
+    "What the detectors make of the same images: those on which they disagree most, a bad image that all score low, "
+    "and a good image that they score high."
+)
+_FOREGROUND_TEXT = (
+    "Where detectors that make defects of textures take the part to be, in some training images; the rest is darkened. "
+    "The first are those with the least and the most foreground. A mask that is wrong here puts defects on background."
+)
+_NOISE_TEXT = (
+    "Percent, against the share of training images that are bad but labelled good. These images left the test set, so "
+    "each level has a test set of its own; the columns “same test” compare all levels on the test set that the largest "
+    "one leaves."
+)
+_SIZE_TEXT = (
+    "Percent, against the side of the square model input in pixels. Pixel metrics of different sizes are measured "
+    "against different masks: compare detectors with them rather than sizes."
+)
+_DRIFT_TEXT = (
+    "Percent, on the test images as they are and with one or two changes of camera position, lighting or image "
+    "quality. Training images never drift. The spread is that of the drift seeds; masks follow the geometry, and a bad "
+    "image whose defect left the picture stays bad."
+)
+_DOMAIN_TEXT = (
+    "Percent, per recording condition. A test set of several conditions is measured on each, and the mean is shown."
+)
+_STOPPING_TEXT = (
+    "Percent, and epochs: how many were trained, and which was the best on the held-out images. With a rule the state "
+    "of the best epoch is tested, at full length that of the last. All rows have the same training images; the "
+    "held-out ones were cut from the training data and are in no test set."
+)
+
+
+def _noise_tables(metrics: pd.DataFrame) -> list[Table]:
+    table = noise_table(metrics)
+    columns = [name for name in table.columns if f"{name}_sd" in table.columns]
+    if not metrics["test_set"].str.startswith("common_").any():
+        columns = [name for name in columns if not name.endswith("_same_test")]
+    return comparison_tables(table, {name: _noise_label(name) for name in columns})
+
+
+def _noise_label(column: str) -> str:
+    level = column.removesuffix("_same_test")
+    label = "clean" if level == "clean" else f"{noise_percent(level):g} %"
+    return label if column == level else f"{label}, same test"
+
+
+def _stopping_tables(metrics: pd.DataFrame, costs: pd.DataFrame) -> list[Table]:
+    """Metrics of each rule as of any value table, with the epochs before what is missing."""
+    table = stopping_table(metrics, costs)
+    if table.empty:
+        return []
+    shown = [name for name in METRICS if name in table.columns]
+    plain = page_table("Rules of stopping", table, shown, [Column(METRICS[name], is_number=True) for name in shown])
+    place = [column.label for column in plain.columns].index(METRICS[shown[-1]]) + 1
+    columns = list(plain.columns)
+    columns[place:place] = [Column("Epochs trained", is_number=True), Column("Best epoch", is_number=True)]
+    lines = [
+        [*line[:place], as_field(row["stopped_epoch"]), as_field(row["best_epoch"]), *line[place:]]
+        for line, row in zip(plain.lines, table.to_dict("records"), strict=True)
+    ]
+    return [Table(plain.name, columns, lines, plain.shared)]
