@@ -1,7 +1,7 @@
 """Keeps links that leave ``docs/`` whole: a page may name a notebook or a settings file as GitHub wants it named.
 
-The file is laid into the site below ``repository/`` and the link is turned to it; the README is the site's first page. A
-link to what is no file stays as it is, and MkDocs refuses it.
+The file is laid into the site below ``repository/`` and the link is turned to it; the README is the site's first page.
+A link to what is no file stays as it is, and MkDocs refuses it.
 """
 
 from __future__ import annotations
