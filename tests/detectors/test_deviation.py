@@ -121,15 +121,6 @@ def test_unknown_layer_is_refused():
         TwoScaleFeatures("resnet10t", "layer9", pre_trained=False)
 
 
-@pytest.mark.parametrize(("momentum", "after_one_step"), [(None, 0.01), (0.1, 0.1)])
-def test_running_statistics_follow_as_fast_as_asked(momentum: float | None, after_one_step: float) -> None:
-    features = TwoScaleFeatures("tf_efficientnet_lite0", "blocks.1", pre_trained=False, batch_norm_momentum=momentum)
-    first = next(module for module in features.modules() if isinstance(module, torch.nn.BatchNorm2d)).train()
-    batch = torch.randn(8, first.num_features, 6, 6) + 3
-    first(batch)
-    assert torch.allclose(first.running_mean, after_one_step * batch.mean(dim=(0, 2, 3)), atol=1e-5)
-
-
 def test_a_single_image_is_taken_twice():
     images, labels = torch.rand(3, 3, 8, 8), torch.tensor([0, 1, 2])
     assert at_least_two(images, labels)[0] is images

@@ -26,8 +26,6 @@ class TwoScaleFeatures(nn.Module):
         backbone: timm name of the network.
         layer: Name of one of its stages.
         pre_trained: Whether the network is given ImageNet weights to start from.
-        batch_norm_momentum: How fast the running statistics of its batch norm follow the training, in (0, 1]; None
-            keeps the network's own.
 
     Attributes:
         channels: Channels of the layer.
@@ -36,7 +34,7 @@ class TwoScaleFeatures(nn.Module):
         DetectorError: If the network has no such stage.
     """
 
-    def __init__(self, backbone: str, layer: str, pre_trained: bool, batch_norm_momentum: float | None = None) -> None:
+    def __init__(self, backbone: str, layer: str, pre_trained: bool) -> None:
         super().__init__()
         self.extractor = TimmFeatureExtractor(backbone, [layer], pre_trained=pre_trained, requires_grad=True)
         if not self.extractor.layers:  # anomalib drops an unknown layer and goes on
@@ -44,12 +42,6 @@ class TwoScaleFeatures(nn.Module):
                 f"'{backbone}' has no layer '{layer}'. Name one of its stages, e.g. layer4 of a ResNet."
             )
         self.channels = self.extractor.out_dims[0]
-        if batch_norm_momentum is not None:
-            # EfficientNet-Lite's 0.01 is made for long trainings: after 80 steps half of what its statistics hold would
-            # still be ImageNet's, and a trained network would be tested with them.
-            for module in self.extractor.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.momentum = batch_norm_momentum
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Feature maps ``(B, C, h, w)`` of images ``(B, 3, H, W)`` and of every second of their pixels."""

@@ -44,8 +44,6 @@ class DevNet(AnomalibModule):
         layer: Name of the stage whose positions are scored, as a rule the last.
         pre_trained: Whether the network is given ImageNet weights to start from.
         rotation: Whether each training image is rotated by a random angle.
-        batch_norm_momentum: How fast the running statistics of the network's batch norm follow the training; None keeps
-            its own: 0.1 in the ResNet of the publication, 0.01 in an EfficientNet-Lite, too slow for a short training.
         pre_processor: As in anomalib.
         post_processor: As in anomalib.
         evaluator: As in anomalib.
@@ -57,13 +55,12 @@ class DevNet(AnomalibModule):
 
     model: DevNetModel
 
-    def __init__(  # noqa: PLR0913, PLR0917 (anomalib's arguments)
+    def __init__(
         self,
         backbone: str = "resnet18.tv_in1k",
         layer: str = "layer4",
         pre_trained: bool = True,
         rotation: bool = True,
-        batch_norm_momentum: float | None = None,
         pre_processor: nn.Module | bool = True,
         post_processor: PostProcessor | bool = True,
         evaluator: Evaluator | bool = True,
@@ -72,7 +69,7 @@ class DevNet(AnomalibModule):
         super().__init__(
             pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
         )
-        self.model = DevNetModel(backbone, layer, pre_trained, batch_norm_momentum)
+        self.model = DevNetModel(backbone, layer, pre_trained)
         self.loss = DeviationLoss()
         self.rotation = rotation
         self._seen = {"good": 0, "bad": 0}

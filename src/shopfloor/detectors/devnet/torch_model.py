@@ -16,17 +16,14 @@ class DevNetModel(nn.Module):
         backbone: timm name of the network.
         layer: Name of the stage whose positions are scored.
         pre_trained: Whether the network is given ImageNet weights to start from.
-        batch_norm_momentum: As for `TwoScaleFeatures`.
 
     Raises:
         DetectorError: If the network has no such stage.
     """
 
-    def __init__(
-        self, backbone: str, layer: str, pre_trained: bool = True, batch_norm_momentum: float | None = None
-    ) -> None:
+    def __init__(self, backbone: str, layer: str, pre_trained: bool = True) -> None:
         super().__init__()
-        self.features = TwoScaleFeatures(backbone, layer, pre_trained, batch_norm_momentum)
+        self.features = TwoScaleFeatures(backbone, layer, pre_trained)
         self.position_score = PositionScore(self.features.channels)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor | InferenceBatch:

@@ -55,8 +55,6 @@ class Dra(AnomalibModule):
             batch draws new ones, so scores depend on the batch an image is in.
         reference_pool: Good training images to draw the references of test batches from, at least 5; fewer are kept if
             there are fewer, and only 5 with ``normal_references``.
-        batch_norm_momentum: How fast the running statistics of the network's batch norm follow the training; None keeps
-            its own: 0.1 in the ResNet of the publication, 0.01 in an EfficientNet-Lite, too slow for a short training.
         pre_processor: As in anomalib.
         post_processor: As in anomalib.
         evaluator: As in anomalib.
@@ -76,7 +74,6 @@ class Dra(AnomalibModule):
         pre_trained: bool = True,
         normal_references: bool = False,
         reference_pool: int = 64,
-        batch_norm_momentum: float | None = None,
         pre_processor: nn.Module | bool = True,
         post_processor: PostProcessor | bool = True,
         evaluator: Evaluator | bool = True,
@@ -87,7 +84,7 @@ class Dra(AnomalibModule):
         super().__init__(
             pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
         )
-        self.model = DraModel(backbone, layer, pre_trained, normal_references, batch_norm_momentum)
+        self.model = DraModel(backbone, layer, pre_trained, normal_references)
         self.loss = DraLoss()
         self.reference_pool = reference_pool
         self._normal_images: NormalImages | None = None

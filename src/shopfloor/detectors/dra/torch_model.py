@@ -91,7 +91,6 @@ class DraModel(DynamicBufferMixin, nn.Module):
         layer: Name of the stage the heads are put on.
         pre_trained: Whether the network is given ImageNet weights to start from.
         normal_references: Whether references are unaltered normal images, always the same in prediction.
-        batch_norm_momentum: As for `TwoScaleFeatures`.
 
     Raises:
         DetectorError: If the network has no such stage.
@@ -101,16 +100,9 @@ class DraModel(DynamicBufferMixin, nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(
-        self,
-        backbone: str,
-        layer: str,
-        pre_trained: bool = True,
-        normal_references: bool = False,
-        batch_norm_momentum: float | None = None,
-    ) -> None:
+    def __init__(self, backbone: str, layer: str, pre_trained: bool = True, normal_references: bool = False) -> None:
         super().__init__()
-        self.features = TwoScaleFeatures(backbone, layer, pre_trained, batch_norm_momentum)
+        self.features = TwoScaleFeatures(backbone, layer, pre_trained)
         channels = self.features.channels
         self.holistic = HolisticHead(channels)
         self.seen = PositionScore(channels)
