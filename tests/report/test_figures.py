@@ -95,14 +95,14 @@ def test_noise_figure_uses_the_common_test_set_and_leaves_gaps(noisy_run):
     assert (broken.name, list(broken.y).index(None)) == ("student_teacher", 2)
 
 
-def annotations(figure):
+def notes_of(figure):
     return {note.text: note for note in figure.layout.annotations}
 
 
 def test_thresholds_are_named_with_score_and_share_and_apart_where_they_coincide():
     # Both thresholds are 1: good scores 0, 0, 1, 1, 1 end there, bad scores 1, 1, 1, 2 start there.
     scores = scores_of([0, 0, 1, 1, 1], [1, 1, 1, 2])
-    names = annotations(score_histogram(scores))
+    names = notes_of(score_histogram(scores))
     assert list(names) == ["<b>PG2</b> at 1<br>40.0 % of good below", "<b>PB2</b> at 1<br>25.0 % of bad above"]
     first, second = names.values()
     height = score_histogram(scores).layout.yaxis.range[1]
@@ -113,9 +113,9 @@ def test_thresholds_are_named_with_score_and_share_and_apart_where_they_coincide
 
 
 def test_names_of_thresholds_stand_where_there_is_room():
-    names = list(annotations(score_histogram(scores_of([1, 2, 3], [0, 9, 10]))).values())
+    names = list(notes_of(score_histogram(scores_of([1, 2, 3], [0, 9, 10]))).values())
     assert [note.xanchor for note in names] == ["left", "left"]
-    names = list(annotations(score_histogram(scores_of([0, 9, 9, 10], [9, 9, 10]))).values())
+    names = list(notes_of(score_histogram(scores_of([0, 9, 9, 10], [9, 9, 10]))).values())
     assert [note.xanchor for note in names] == ["right", "right"]
 
 
@@ -148,7 +148,7 @@ def test_front_of_the_costs_by_hand():
     points, left_out = cost_points(metrics, costs, "fit_seconds")
     by_name = points.set_index("detector")
     assert by_name["on_front"].to_dict() == {"fast": True, "slow": True, "wasteful": False, "tied": True}
-    assert by_name.loc["fast", ["cost", "low", "high"]].tolist() == [2, 1, 3]
+    assert [by_name.at["fast", name] for name in ("cost", "low", "high")] == [2, 1, 3]
     assert left_out == []
     figure = cost_figure(metrics, costs, "fit_seconds")
     (front,) = front_of(figure)
@@ -164,9 +164,7 @@ def test_detectors_without_complete_mean_or_cost_are_left_out_and_named(evaluati
     metrics, costs = evaluation_run.metrics, evaluation_run.costs
     figure = cost_figure(metrics, costs, "fit_seconds")
     assert {trace.name for trace in figure.data if "markers" in trace.mode} == {"patchcore"}
-    assert "Left out: student_teacher (no complete mean)." in [
-        note.replace("<br>", " ") for note in annotations(figure)
-    ]
+    assert "Left out: student_teacher (no complete mean)." in [note.replace("<br>", " ") for note in notes_of(figure)]
     metrics, costs = cost_run({"p": 1, "q": 2, "none": 3, "free": 0}, {"p": 0.8, "q": 0.9, "none": 0.9, "free": 0.9})
     costs.loc[(costs["detector"] == "none") & (costs["category"] == "x"), "fit_seconds"] = np.nan
     points, left_out = cost_points(metrics, costs, "fit_seconds")
@@ -184,11 +182,11 @@ def test_devices_are_never_on_one_axis():
     axes = {trace.name: trace.xaxis for trace in figure.data if "markers" in trace.mode}
     assert axes == {"p": "x", "q": "x", "r": "x2"}  # s was measured on both
     assert [len(front.x) for front in front_of(figure)] == [2, 2]  # each panel has its own
-    (note,) = annotations(figure)
+    (note,) = notes_of(figure)
     assert "s (on several devices)" in note
     figure = cost_figure(metrics, costs, "parameters")
     assert [axis.title.text for axis in figure.select_xaxes()] == ["parameters, millions"]
-    assert not annotations(figure)
+    assert not notes_of(figure)
 
 
 def test_memory_is_that_of_the_gpu_where_there_is_one():
@@ -320,7 +318,7 @@ def test_overview_of_a_run_that_failed_throughout_is_empty(evaluation_run):
 def test_importing_the_report_is_light():
     code = """
 import sys
-from shopfloor.report import examples, figures, page, tables
+from shopfloor.report import examples, figures, page, print_figure, side_by_side, tables
 heavy = {"plotly", "matplotlib", "jinja2", "torch"} & set(sys.modules)
 sys.exit(str(heavy) if heavy else 0)
 """

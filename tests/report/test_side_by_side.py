@@ -74,6 +74,12 @@ def test_only_images_with_a_number_of_every_detector():
     assert pick_shared_examples({}).empty
 
 
+def test_missed_by_more_detectors_goes_before_a_lower_percentile():
+    first = table(g1=1, ba=2, g2=3, bb=4, bc=10, bd=11)  # misses ba alone
+    second = table(bb=1, bc=2, bd=3, g1=4, ba=5, g2=6)  # misses all, ba with the highest score
+    assert picks(first, second, k=0)[0] == (MISSED, "ba", "missed by 2 of 2, mean percentile 50")
+
+
 def test_one_class_alone():
     only_good = [scores[scores["label"] == "good"] for scores in (FIRST, SECOND)]
     assert [kind for kind, _, _ in picks(*only_good)] == [REJECTED]
@@ -191,8 +197,10 @@ def test_odd_names_are_drawn_as_they_are(category):
     renamed = {
         f"$x_{{{name}": part.assign(image=part["image"].map(odd), defect_type="$x_{$") for name, part in scores.items()
     }
-    parts = [ImagePart(part.stack, part.table.assign(image=part.table["image"].map(odd))) for part in (images, masks)]
-    picture = draw_side_by_side(*parts, {f"$x_{{{name}": maps for name in scores}, renamed)
+    shown, outlined = [
+        ImagePart(part.stack, part.table.assign(image=part.table["image"].map(odd))) for part in (images, masks)
+    ]
+    picture = draw_side_by_side(shown, outlined, {f"$x_{{{name}": maps for name in scores}, renamed)
     assert picture.height > 500
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 _TEXT_PIXELS = 12  # plotly's own
+_LONGEST_LABEL = 28  # characters
 _AXIS = {
     "anchor", "autorange", "categoryarray", "categoryorder", "color", "domain", "dtick", "gridcolor", "gridwidth",
     "linecolor", "linewidth", "matches", "range", "side", "showgrid", "showline", "showticklabels", "tick0",
@@ -150,12 +152,17 @@ def _set_ticks(axis: XAxis | YAxis, settings: Mapping[str, Any]) -> None:
         values = as_numbers(settings["tickvals"])
         labels = settings.get("ticktext")
         texts = [f"{value:g}" for value in values] if labels is None else [str(text) for text in as_array(labels)]
-        axis.set_ticks(list(values), [plain_text(text) + suffix for text in texts], parse_math=False)
+        axis.set_ticks(list(values), [_wrapped(plain_text(text)) + suffix for text in texts], parse_math=False)
         axis.set_minor_locator(NullLocator())
     elif settings.get("dtick") is not None and axis.get_scale() == "linear":
         axis.set_major_locator(MultipleLocator(float(settings["dtick"]), float(settings.get("tick0", 0))))
     if suffix and settings.get("tickvals") is None:
         axis.set_major_formatter(lambda value, _: f"{value:g}{suffix}")
+
+
+def _wrapped(text: str) -> str:
+    """Lines that leave the plotting area its room."""
+    return "\n".join("\n".join(textwrap.wrap(line, _LONGEST_LABEL)) for line in text.split("\n"))
 
 
 def _set_range(axis: XAxis | YAxis, settings: Mapping[str, Any]) -> None:

@@ -204,6 +204,10 @@ def _add_legend(
         for text, (trace, _) in zip(legend.get_texts(), entries, strict=True):
             # matplotlib leaves out names that begin with "_", so they are written in afterwards.
             text.set(text=plain_text(str(trace.get("name", ""))), parse_math=False)
-        if columns == 1 or legend.get_window_extent(renderer).width <= room:
+        box = legend.get_window_extent(renderer)
+        if columns == 1 or box.width <= room:
+            too_far = box.x1 - (drawing.bbox.x1 - _EDGE_INCHES * drawing.dpi)
+            if is_flat and too_far > 0:  # a long name may begin left of the area
+                legend.set_bbox_to_anchor((x - too_far / room, y), sheet.paper.transAxes)
             return
         legend.remove()
