@@ -33,6 +33,7 @@ def copy_project(folder: Path, *, all_detectors: bool = False) -> Path:
     """
     shutil.copy(PROJECT / "pyproject.toml", folder / "pyproject.toml")
     shutil.copytree(PROJECT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
+    shutil.copytree(PROJECT / "reference", folder / "reference")
     (folder / "conf" / "local").mkdir()
     (folder / "src").mkdir()
     if not all_detectors:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from shopfloor.report.paper_tables import EPOCHS, paper_tables
+from shopfloor.report.paper_table_formats import EPOCHS
+from shopfloor.report.paper_tables import paper_tables
 
 COLUMNS = (
-    "table", "method", "dataset", "condition", "metric", "paper", "measured", "difference", "tolerance", "verdict", "note",
+    "table", "method", "dataset", "condition", "metric", "paper", "measured", "difference", "tolerance", "verdict",
+    "note",
 )  # fmt: skip
 
 _CELL = ["table", "method", "dataset", "condition", "metric"]
 _ZERO = "the paper prints 0.0, which may come of clipped scores (protocol 2.3)"
 
 
-def against_paper(  # noqa: PLR0913 (what is compared)
+def against_paper(
     experiment: str,
     metrics: pd.DataFrame,
     costs: pd.DataFrame,
@@ -28,8 +30,9 @@ def against_paper(  # noqa: PLR0913 (what is compared)
 ) -> pd.DataFrame:
     """Every published number that an experiment can answer, beside the run's.
 
-    A value is comparable only as the paper made it: at its input size, over all categories of a dataset, a mean over all
-    datasets. What a run of a few datasets cannot answer is left out; with ``rows_and_columns: paper`` it is ``missing``.
+    A value is comparable only as the paper made it: at its input size, over all categories of a dataset, a mean over
+    all datasets. What a run of a few datasets cannot answer is left out; with ``rows_and_columns: paper`` it is
+    ``missing``.
 
     Args:
         experiment: Name of the experiment.
@@ -41,9 +44,9 @@ def against_paper(  # noqa: PLR0913 (what is compared)
 
     Returns:
         ``table, method, dataset, condition, metric`` of the published number, ``paper`` and ``measured`` (percent, or
-        epochs; NaN for a hole), ``difference`` (measured less paper, points) and ``tolerance``, ``verdict`` (``within``,
-        ``outside``, ``missing``, ``paper contradicts itself``) and ``note``. Empty when no dataset of the run is in the
-        paper.
+        epochs; NaN for a hole), ``difference`` (measured less paper, points) and ``tolerance``, ``verdict``
+        (``within``, ``outside``, ``missing``, ``paper contradicts itself``) and ``note``. Empty when no dataset of
+        the run is in the paper.
     """
     names = settings["datasets"]
     if not metrics["dataset"].isin(list(names)).any():
@@ -82,7 +85,7 @@ def _measured(experiment: str, metrics: pd.DataFrame, costs: pd.DataFrame, setti
     return together[columns].rename(columns={"value": "measured"})
 
 
-def _note(line: Mapping[str, Any]) -> str:
+def _note(line: Mapping[Hashable, Any]) -> str:
     parts = []
     if line["kind"]:
         parts.append(str(line["hole"]))

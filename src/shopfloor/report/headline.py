@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from shopfloor.report.figures import baseline_condition
+from shopfloor.report.baseline import baseline_condition
 from shopfloor.report.tables import count_cells, display_cells, mean_table
+from shopfloor.report.uncertainty import leader
 
 
 def headline(metrics: pd.DataFrame) -> str:
@@ -41,32 +42,19 @@ def certainty(mean_intervals: pd.DataFrame, differences: pd.DataFrame) -> str:
     """How sure the answer is, in one sentence: the best mean's interval, and the detectors that may be as good.
 
     Args:
-        mean_intervals: As `shopfloor.report.uncertainty` gives them: ``metric, image_size, detector, value, low,
-            high``.
-        differences: ``metric, image_size, detector_a, detector_b, difference, low, high, inside_noise``.
+        mean_intervals: As `shopfloor.report.uncertainty.certainty_tables` makes them.
+        differences: As `shopfloor.report.uncertainty.certainty_tables` makes them.
     """
     means = mean_intervals[mean_intervals["metric"] == "image_auroc"].dropna(subset=["value"])
     if means.empty:
         return "How sure: no interval could be computed."
-    best = means.loc[means["value"].idxmax()]
-    known = f"{100 * best['value']:.1f} % ({100 * best['low']:.1f} to {100 * best['high']:.1f} over other test images)"
-    others = _others(best, differences)
-    if others.empty:
-        return f"How sure: {best['detector']} has {known}; it was compared with no other detector."
-    close = others.loc[others["inside_noise"], "detector"]
-    if close.empty:
-        return (
-            f"How sure: {best['detector']} has {known}, ahead of the others by more than the noise of the test images."
-        )
-    which = "all others" if len(close) == len(others) > 1 else " and ".join(close)
-    return (
-        f"How sure: {best['detector']} has {known}; the difference to {which} lies inside the noise of the test images."
-    )
-
-
-def _others(best: pd.Series, differences: pd.DataFrame) -> pd.DataFrame:
-    """The detectors that the best was compared with at its image size, and whether they may be as good."""
-    same = differences[(differences["metric"] == "image_auroc") & (differences["image_size"] == best["image_size"])]
-    first, second = same["detector_a"] == best["detector"], same["detector_b"] == best["detector"]
-    others = same.assign(detector=same["detector_b"].where(first, same["detector_a"]))
-    return others.loc[first | second, ["detector", "inside_noise"]].sort_values("detector")
+    size = int(means.loc[means["value"].idxmax(), "image_size"])
+    best = leader(mean_intervals, differences, "image_auroc", size)
+    assert best is not None  # `means` has one
+    known = f"{100 * best.value:.1f} % ({100 * best.low:.1f} to {100 * best.high:.1f} over other test images)"
+    if not best.inside_noise and not best.behind:
+        return f"How sure: {best.detector} has {known}; it was compared with no other detector."
+    if not best.inside_noise:
+        return f"How sure: {best.detector} has {known}, ahead of the others by more than the noise of the test images."
+    which = " and ".join(best.inside_noise) if best.behind or len(best.inside_noise) == 1 else "all others"
+    return f"How sure: {best.detector} has {known}; the difference to {which} lies inside the noise of the test images."

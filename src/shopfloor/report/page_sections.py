@@ -19,7 +19,7 @@ from shopfloor.report.page_tables import (
     Table,
     as_field,
     comparison_tables,
-    in_percent,
+    named_metric,
     page_table,
     text_table,
 )
@@ -84,7 +84,7 @@ def _paper_section(results: Results) -> Section:
     """The paper's tables, and what it published beside what was measured."""
     from markupsafe import Markup
 
-    compared = results.against_paper
+    compared = named_metric(results.against_paper)
     tables = [text_table("Paper against measured", compared)] if len(compared) else []
     return Section(
         "paper",
@@ -97,9 +97,10 @@ def _paper_section(results: Results) -> Section:
 
 def _certainty_section(results: Results) -> Section:
     """Intervals, differences and ranks."""
+    means, differences = named_metric(results.mean_intervals), named_metric(results.differences)
     tables = [
-        text_table("Means with their intervals", in_percent(results.mean_intervals, ["value", "low", "high"])),
-        text_table("Differences between detectors", in_percent(results.differences, ["difference", "low", "high"])),
+        text_table("Means with their intervals", means, percent=("value", "low", "high")),
+        text_table("Differences between detectors", differences, percent=("difference", "low", "high")),
         text_table("Average ranks", results.rank_table),
     ]
     return Section(
@@ -113,8 +114,8 @@ def _certainty_section(results: Results) -> Section:
 
 def _drift_section(results: Results, pictures: PagePictures) -> Section:
     tables = comparison_tables(drift_table(results.metrics), {"no_drift": "no drift", "drift": "drift"})
-    if results.drift_alarm is not None and len(results.drift_alarm):
-        tables.append(text_table("Drift alarm", results.drift_alarm))
+    if results.drift_alarm_table is not None and len(results.drift_alarm_table):
+        tables.append(text_table("Drift alarm", results.drift_alarm_table))
     if results.drift_counts is not None:
         tables.append(text_table("Drawn transforms", results.drift_counts))
     return Section("drift", "Drift", _DRIFT_TEXT, tables=tables, pictures=pictures_that_fit(pictures, "galleries"))
@@ -149,7 +150,10 @@ _SIZE_TEXT = (
 _DRIFT_TEXT = (
     "Percent, on the test images as they are and with one or two changes of camera position, lighting or image "
     "quality. Training images never drift. The spread is that of the drift seeds; masks follow the geometry, and a bad "
-    "image whose defect left the picture stays bad."
+    "image whose defect left the picture stays bad. The drift alarm asks whether the scores of good parts alone betray "
+    "the drift: of single images (probability that a drifted one scores higher; below 0.5 where drift lowers scores), "
+    "and of batches (probability that a drifted batch is the stranger one, and share of drifted batches found where 5 "
+    "% of the clean ones may raise the alarm)."
 )
 _DOMAIN_TEXT = (
     "Percent, per recording condition. A test set of several conditions is measured on each, and the mean is shown."

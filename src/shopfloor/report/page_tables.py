@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -106,8 +106,14 @@ def _value_field(cell: DisplayCell, missing: str) -> Field:
     return Field(cell.text, cell.value, cell.best, cell.is_hole, cell.spread, _cut(missing) if cell.is_hole else "")
 
 
-def text_table(name: str, table: pd.DataFrame) -> Table:
-    """Any table: a column is numeric when all that it holds are numbers."""
+def text_table(name: str, table: pd.DataFrame, percent: Collection[str] = ()) -> Table:
+    """Any table: a column is numeric when all that it holds are numbers.
+
+    Args:
+        name: Its heading.
+        table: Its content.
+        percent: Columns of fractions, which are shown as percent with one decimal.
+    """
     columns = []
     for column in table.columns:
         is_number = pd.api.types.is_numeric_dtype(table[column]) and not pd.api.types.is_bool_dtype(table[column])
@@ -115,8 +121,13 @@ def text_table(name: str, table: pd.DataFrame) -> Table:
         columns.append(Column(label, is_number=is_number))
     # A seed is a name, not a quantity.
     table = table.assign(seed=table["seed"].astype(str)) if "seed" in table else table
-    lines = [[as_field(value) for value in line] for line in table.itertuples(index=False)]
+    makers = [_percent_field if column in percent else as_field for column in table.columns]
+    lines = [[make(value) for make, value in zip(makers, line, strict=True)] for line in table.itertuples(index=False)]
     return Table(name, columns, lines)
+
+
+def _percent_field(value: Any) -> Field:
+    return as_field(None) if pd.isna(value) else Field(f"{100 * value:.1f}", float(value))
 
 
 def as_field(value: Any) -> Field:
@@ -158,6 +169,11 @@ def named_metrics(table: pd.DataFrame) -> pd.DataFrame:
     """Metrics under the names that people read."""
     labels = [", ".join(METRICS.get(name, name) for name in names.split()) for names in table["metrics"]]
     return table.assign(metrics=labels)
+
+
+def named_metric(table: pd.DataFrame) -> pd.DataFrame:
+    """One metric per line under the name that people read."""
+    return table.assign(metric=[METRICS.get(name, name) for name in table["metric"]])
 
 
 def readable_costs(costs: pd.DataFrame) -> pd.DataFrame:
@@ -204,9 +220,3 @@ def sources_table(categories: pd.DataFrame) -> pd.DataFrame:
     table = categories.groupby("dataset", sort=False)[["title", "licence", "source", "generated"]].first().reset_index()
     kinds = {True: "rendered, not photographed", False: "as given"}
     return table.assign(images=table["generated"].map(kinds)).drop(columns="generated")
-
-
-def in_percent(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Fractions of some columns as percent with one decimal; metrics under the names that people read."""
-    shown = table.assign(**{column: (100 * table[column].astype(float)).round(1) for column in columns})
-    return shown.assign(metric=[METRICS[name] for name in shown["metric"]])

@@ -7,62 +7,24 @@ and never left out of a mean.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from shopfloor.report.comparison import noise_percent
+from shopfloor.report.paper_table_formats import EPOCHS, TEXT_OF_KIND, PaperTable, render_all
 from shopfloor.report.tables import METRICS, dataset_table, mean_table
 
-HOLE = "—"
-NOT_AVAILABLE = "n/a"
-EPOCHS = {"epochs": "stopped_epoch", "best_epoch": "best_epoch"}
-"""What the costs say, by the name that it has among a table's metrics; numbers of epochs, not percent."""
+__all__ = ["PaperTable", "paper_tables", "render_all"]
 
 _LABELS = {**METRICS, "epochs": "Epochs", "best_epoch": "Best epoch"}
 _SELECTED = ["image_size", "condition", "test_set"]
 _KEYS = ["dataset", "detector", *_SELECTED]
 _ABSENT = "not in this run"
-_TEXT_OF_KIND = {"missing": HOLE, "absent": HOLE, "not_available": NOT_AVAILABLE}
-
-
-@dataclass(frozen=True)
-class PaperTable:
-    """One of the paper's tables, filled with a run's results.
-
-    Attributes:
-        number: The paper's number of the table.
-        title: What it is about.
-        caption: What a cell holds and how its values were averaged (protocol 3).
-        lines: The metrics of a cell, line by line.
-        frame: One line per row, column and metric, in reading order: ``row`` and ``column`` (labels), ``detector``,
-            ``dataset`` and ``condition`` (as the published numbers name them), ``metric``, ``value`` and ``sd`` over
-            seeds (percent, or epochs; NaN where there is none), ``best`` (of its column and metric), ``kind`` (empty
-            for a value, ``not_available``, ``missing``, or ``absent``: the run has no such part), ``hole`` (the reason).
-        notes: What is to be said below the table, the holes among it.
-    """
-
-    number: int
-    title: str
-    caption: str
-    lines: tuple[tuple[str, ...], ...]
-    frame: pd.DataFrame
-    notes: tuple[str, ...]
-
-    @property
-    def rows(self) -> list[str]:
-        """Labels of the rows, from top to bottom."""
-        return list(self.frame["row"].unique())
-
-    @property
-    def columns(self) -> list[str]:
-        """Labels of the columns, from left to right."""
-        return list(self.frame["column"].unique())
 
 
 def paper_tables(
@@ -98,15 +60,11 @@ def paper_tables(
     return found
 
 
-def render_all(tables: Iterable[PaperTable]) -> dict[str, str]:
-    """Every table in every format: ``table_4.csv``, ``table_4.md``, ``table_4.html``, ``table_4.tex``, ..."""
-    formats: dict[str, Callable[[PaperTable], str]] = {
-        "csv": to_csv, "md": to_markdown, "html": to_html, "tex": to_latex,
-    }  # fmt: skip
-    return {f"table_{table.number}.{name}": render(table) for table in tables for name, render in formats.items()}
-
-
 # --- values -----------------------------------------------------------------------------------------------------------
+
+
+_Key = tuple[Any, ...]
+_Line = Mapping[Hashable, Any]
 
 
 class _Cell(NamedTuple):
@@ -124,7 +82,7 @@ class _Column(NamedTuple):
     label: str
     members: tuple[str, ...]
     is_mean: bool
-    selection: tuple[Any, ...]  # image size, condition, test set
+    selection: _Key  # image size, condition, test set
     condition: str  # as the published numbers name the case
 
 
@@ -153,16 +111,16 @@ class _Run:
         )
 
     @cached_property
-    def datasets(self) -> dict[tuple[Any, ...], dict[str, Any]]:
+    def datasets(self) -> dict[_Key, _Line]:
         """Lines of the dataset table by dataset, detector, image size, condition and test set."""
         return _by_key(dataset_table(self.metrics), _KEYS) if len(self.metrics) else {}
 
     @cached_property
-    def categories(self) -> dict[str, int]:
+    def categories(self) -> dict[Hashable, int]:
         return self.metrics.groupby("dataset")["category"].nunique().to_dict()
 
     @cached_property
-    def epochs(self) -> dict[tuple[Any, ...], dict[str, Any]]:
+    def epochs(self) -> dict[_Key, _Line]:
         return _epochs(self.costs)
 
     @cached_property
@@ -170,10 +128,16 @@ class _Run:
         """Which combinations the run has, in its order."""
         return pd.DataFrame(list(self.datasets), columns=_KEYS)
 
-    def means(self, members: Sequence[str]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    @cached_property
+    def mean_of(self) -> Callable[[tuple[str, ...]], dict[_Key, _Line]]:
         """Lines of the mean over some datasets by detector, image size, condition and test set."""
-        part = self.metrics[self.metrics["dataset"].isin(members)]
-        return _by_key(mean_table(part), ["detector", *_SELECTED]) if len(part) else {}
+
+        @cache
+        def of(members: tuple[str, ...]) -> dict[_Key, _Line]:
+            part = self.metrics[self.metrics["dataset"].isin(members)]
+            return _by_key(mean_table(part), ["detector", *_SELECTED]) if len(part) else {}
+
+        return of
 
     def why_not_available(self, dataset: str, detector: str, metric: str) -> str:
         lines = self.metrics
@@ -188,17 +152,17 @@ class _Run:
         return str(self.settings["methods"].get(detector, detector))
 
 
-def _by_key(table: pd.DataFrame, keys: list[str]) -> dict[tuple[Any, ...], dict[str, Any]]:
+def _by_key(table: pd.DataFrame, keys: list[str]) -> dict[_Key, _Line]:
     return {tuple(line[key] for key in keys): line for line in table.to_dict("records")}
 
 
-def _epochs(costs: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, Any]]:
+def _epochs(costs: pd.DataFrame) -> dict[_Key, _Line]:
     """Epochs as lines of the dataset table have metrics: mean over categories, then seeds; a part without is a hole."""
     keys = ["dataset", "detector", "image_size", "condition"]
     table = costs.reindex(columns=[*keys, "category", "seed", "status", *EPOCHS.values()])
-    lines = {}
+    lines: dict[_Key, _Line] = {}
     for key, group in table.groupby(keys, sort=False):
-        line: dict[str, Any] = {}
+        line: dict[Hashable, Any] = {}
         for metric, column in EPOCHS.items():
             per_seed = group.assign(**{column: group[column].astype(float)}).groupby("seed")[column]
             over_seeds = per_seed.mean(skipna=False)
@@ -214,7 +178,7 @@ def _epochs(costs: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, Any]]:
     return lines
 
 
-def _dataset_cell(run: _Run, dataset: str, detector: str, selection: tuple[Any, ...], metric: str) -> _Cell:
+def _dataset_cell(run: _Run, dataset: str, detector: str, selection: _Key, metric: str) -> _Cell:
     if metric.startswith("pixel_") and dataset in run.settings["without_masks"]:
         return _Cell(kind="not_available", hole="this dataset has no pixel labels")
     line = run.datasets.get((dataset, detector, *selection))
@@ -230,7 +194,7 @@ def _dataset_cell(run: _Run, dataset: str, detector: str, selection: tuple[Any, 
     return _cell(line, metric, percent, lambda: run.why_not_available(dataset, detector, metric))
 
 
-def _cell(line: Mapping[str, Any], metric: str, scale: int, why_not_available: Callable[[], str]) -> _Cell:
+def _cell(line: _Line, metric: str, scale: int, why_not_available: Callable[[], str]) -> _Cell:
     value = line.get(metric, np.nan)
     if pd.notna(value):
         return _Cell(scale * float(value), scale * float(line.get(f"{metric}_sd", np.nan)))
@@ -239,9 +203,7 @@ def _cell(line: Mapping[str, Any], metric: str, scale: int, why_not_available: C
     return _Cell(kind="missing", hole=line.get("missing") or "not measured")
 
 
-def _mean_cell(
-    run: _Run, column: _Column, means: Mapping[tuple[Any, ...], Mapping[str, Any]], detector: str, metric: str
-) -> _Cell:
+def _mean_cell(run: _Run, column: _Column, detector: str, metric: str) -> _Cell:
     """Mean over the column's datasets; a hole in one of them is a hole here."""
     parts = {each: _dataset_cell(run, each, detector, column.selection, metric) for each in column.members}
     lacking: dict[str, list[str]] = {}
@@ -254,7 +216,13 @@ def _mean_cell(
     whys = dict.fromkeys(part.hole for part in parts.values() if part.kind == "not_available")
     if all(part.kind == "not_available" for part in parts.values()):
         return _Cell(kind="not_available", hole="; ".join(whys))
-    line = means.get((detector, *column.selection), {})
+    # A dataset without masks need not have said so itself.
+    members = tuple(
+        each
+        for each, part in parts.items()
+        if part.kind != "not_available" or each not in run.settings["without_masks"]
+    )
+    line = run.mean_of(members).get((detector, *column.selection), {})
     return _cell(line, metric, 100, lambda: "; ".join(whys) or "not available")
 
 
@@ -267,7 +235,6 @@ def _table(number: int, entry: Mapping[str, Any], run: _Run) -> PaperTable:
     detectors = _detectors(entry["methods"], columns, run)
     rows = _unique({detector: run.method(detector) for detector in detectors})
     labels = _unique(dict(enumerate(column.label for column in columns)))
-    means = [run.means(column.members) if column.is_mean else {} for column in columns]
     lines: list[dict[str, Any]] = []
     for detector in detectors:
         for place, column in enumerate(columns):
@@ -281,7 +248,7 @@ def _table(number: int, entry: Mapping[str, Any], run: _Run) -> PaperTable:
             }
             for metric in run.wanted:
                 cell = (
-                    _mean_cell(run, column, means[place], detector, metric)
+                    _mean_cell(run, column, detector, metric)
                     if column.is_mean
                     else _dataset_cell(run, column.members[0], detector, column.selection, metric)
                 )
@@ -312,7 +279,9 @@ def _columns(block: Mapping[str, Any], run: _Run, size: int) -> list[_Column]:
     fixed = {key: value for key, value in {"image_size": size, **block["fixed"]}.items() if key != vary}
     datasets = list(block["datasets"])
     if not run.follows_paper:
-        fits = run.known[(run.known[list(fixed)] == pd.Series(fixed)).all(axis="columns")] if fixed else run.known
+        fits = run.known
+        for key, value in fixed.items():
+            fits = fits[fits[key] == value]
         cases = _cases_of_run(block, list(fits[vary].unique()))
         there = fits.loc[fits[vary].isin([case["value"] for case in cases]), "dataset"]
         datasets = _paper_first(datasets, there)
@@ -330,7 +299,7 @@ def _columns(block: Mapping[str, Any], run: _Run, size: int) -> list[_Column]:
 
 
 def _cases_of_run(block: Mapping[str, Any], values: Sequence[Any]) -> list[Mapping[str, Any]]:
-    """The paper's cases that the run has, and its own where they may join; sizes and noise levels in ascending order."""
+    """The paper's cases that the run has, and its own where they may join; sizes and noise levels ascend."""
     cases = [case for case in block["cases"] if case["value"] in values]
     if not block.get("open"):
         return cases
@@ -389,7 +358,7 @@ def _caption(
 ) -> str:
     """What a cell holds, the rule of averaging, the datasets of each mean."""
     content = "; below: ".join(" / ".join(_label(metric) for metric in line) for line in lines)
-    sentences = [f"{content}. Percent{', and numbers of epochs' if set(run.wanted) & set(EPOCHS) else ''}."]
+    sentences = [f"{content}, percent{' and numbers of epochs' if set(run.wanted) & set(EPOCHS) else ''}."]
     sentences.append(str(entry["caption"]).strip())
     has_pixel = any(metric.startswith("pixel_") for metric in run.wanted)
     means = {column.members: column for column in columns if column.is_mean}
@@ -446,14 +415,14 @@ def _hole_notes(frame: pd.DataFrame) -> list[str]:
     rows, metrics = list(frame["row"].unique()), list(frame["metric"].unique())
     holes = frame[frame["kind"] != ""]
     notes = []
-    for (kind, reason), same in holes.groupby([holes["kind"].map(_TEXT_OF_KIND), "hole"], sort=False):
+    for (kind, reason), same in holes.groupby([holes["kind"].map(TEXT_OF_KIND), "hole"], sort=False):
         places: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
         for column, of_column in same.groupby("column", sort=False):
             of_rows: dict[tuple[str, ...], list[str]] = {}
             for row, of_row in of_column.groupby("row", sort=False):
                 of_rows.setdefault(tuple(of_row["metric"]), []).append(str(row))
-            for lacking, names in of_rows.items():
-                places.setdefault((tuple(names), lacking), []).append(str(column))
+            for lacking, methods in of_rows.items():
+                places.setdefault((tuple(methods), lacking), []).append(str(column))
         texts = []
         for (names, lacking), labels in places.items():
             text = f"{'all methods' if list(names) == rows else ', '.join(names)} in {', '.join(labels)}"
@@ -468,9 +437,7 @@ def _failure_notes(columns: Sequence[_Column], detectors: Sequence[str], run: _R
     lines = run.metrics[run.metrics["dataset"].isin(shown) & run.metrics["detector"].isin(detectors)]
     failed = lines[lines["status"].isin(["failed", "missing"]) & (lines["note"].fillna("") != "")]
     cells = failed.drop_duplicates(["dataset", "category", "detector", "image_size", "condition", "seed", "note"])
-    return [
-        f"Reason in {count} failed or missing trainings: {note}" for note, count in cells["note"].value_counts().items()
-    ]
+    return [f"Why ({count} failed or missing): {note}" for note, count in cells["note"].value_counts().items()]
 
 
 def _bad_images(columns: Sequence[_Column], run: _Run) -> str:
@@ -489,173 +456,3 @@ def _bad_images(columns: Sequence[_Column], run: _Run) -> str:
 
 def _label(metric: str) -> str:
     return _LABELS.get(metric, metric)
-
-
-# --- formats ----------------------------------------------------------------------------------------------------------
-
-
-class _Piece(NamedTuple):
-    """One value of a cell as it is printed."""
-
-    text: str
-    best: bool = False
-
-
-_Lines = list[list[_Piece]]
-
-
-def to_csv(table: PaperTable) -> str:
-    """The values as numbers: one line per method, ``<column> <metric>`` (percent, or epochs), empty for a hole.
-
-    Beside a column whose values have a standard deviation over seeds stands ``<column> <metric>_sd``.
-    """
-    values: dict[str, list[Any]] = {"method": table.rows}
-    for (column, metric), group in table.frame.groupby(["column", "metric"], sort=False):
-        values[f"{column} {metric}"] = group["value"].tolist()
-        if group["sd"].notna().any():
-            values[f"{column} {metric}_sd"] = group["sd"].tolist()
-    text = io.StringIO()
-    pd.DataFrame(values).to_csv(text, index=False, lineterminator="\n")
-    return text.getvalue()
-
-
-def to_markdown(table: PaperTable) -> str:
-    """The table in the Markdown of GitHub; lines of a cell are parted by ``<br>``."""
-
-    def written(lines: _Lines) -> str:
-        return "<br>".join(
-            " / ".join(f"**{piece.text}**" if piece.best else piece.text for piece in line) for line in lines
-        )
-
-    head = ["Method", *map(_markdown, table.columns)]
-    lines = [f"| {' | '.join(head)} |", f"|{'|'.join([' :-- ', *[' --: '] * len(table.columns)])}|"]
-    lines += [f"| {' | '.join([_markdown(row), *map(written, cells)])} |" for row, cells in _printed(table).items()]
-    notes = [f"- {_markdown(note)}" for note in table.notes]
-    title = f"**{_markdown(f'Table {table.number}: {table.title}.')}** {_markdown(table.caption)}"
-    return "\n".join([title, "", *lines, *(["", *notes] if notes else []), ""])
-
-
-def to_html(table: PaperTable) -> str:
-    """A part of a page, in ASCII so that it reads the same in whatever encoding the page has."""
-    from markupsafe import Markup, escape
-
-    def written(lines: _Lines) -> Markup:
-        parts = [
-            Markup(" / ").join(
-                Markup("<strong>{}</strong>").format(each.text) if each.best else each.text for each in line
-            )
-            for line in lines
-        ]
-        has_hole = any(piece.text == HOLE for line in lines for piece in line)
-        return Markup('<td class="number{}">{}</td>').format(" hole" if has_hole else "", Markup("<br>").join(parts))
-
-    lines = [
-        Markup("<table>"),
-        Markup("<caption><strong>Table {}: {}.</strong> {}</caption>").format(table.number, table.title, table.caption),
-        Markup("<thead>"),
-        Markup('<tr><th scope="col">Method</th>{}</tr>').format(
-            Markup("").join(Markup('<th scope="col" class="number">{}</th>').format(label) for label in table.columns)
-        ),
-        Markup("</thead>"),
-        Markup("<tbody>"),
-    ]
-    for row, cells in _printed(table).items():
-        head = Markup('<th scope="row">{}</th>').format(row)
-        lines.append(Markup("<tr>{}{}</tr>").format(head, Markup("").join(map(written, cells))))
-    lines += [Markup("</tbody>"), Markup("</table>")]
-    if table.notes:
-        items = Markup("\n").join(Markup("<li>{}</li>").format(note) for note in table.notes)
-        lines.append(Markup("<ul>\n{}\n</ul>").format(items))
-    return str(escape(Markup("\n").join(lines) + Markup("\n"))).encode("ascii", "xmlcharrefreplace").decode("ascii")
-
-
-def to_latex(table: PaperTable) -> str:
-    r"""A floating table that needs only ``\usepackage{booktabs}``; every line of a cell is a line of the table."""
-
-    def written(line: list[_Piece]) -> str:
-        return " / ".join(rf"\textbf{{{_latex(each.text)}}}" if each.best else _latex(each.text) for each in line)
-
-    body: list[str] = []
-    for row, cells in _printed(table).items():
-        height = max(map(len, cells))
-        if body and len(table.lines) > 1:
-            body.append(r"\addlinespace")
-        for place in range(height):
-            texts = [written(lines[place]) if place < len(lines) else "" for lines in cells]
-            body.append(" & ".join([_latex(row) if place == 0 else "", *texts]) + r" \\")
-    notes = [rf"\par\smallskip\noindent\footnotesize {_latex(note)}" for note in table.notes]
-    return "\n".join(
-        [
-            r"% needs \usepackage{booktabs}",
-            r"\begin{table}[htbp]",
-            r"\centering",
-            rf"\caption{{{_latex(f'{table.title}. {table.caption}')}}}",
-            rf"\label{{tab:paper-table-{table.number}}}",
-            rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
-            r"\toprule",
-            " & ".join(["Method", *map(_latex, table.columns)]) + r" \\",
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            *notes,
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-def _printed(table: PaperTable) -> dict[str, list[_Lines]]:
-    """The cells of each row, line by line, one decimal."""
-    pieces = {
-        (line["row"], line["column"], line["metric"]): _Piece(_text(line), bool(line["best"]))
-        for line in table.frame.to_dict("records")
-    }
-
-    def cell(row: str, column: str) -> _Lines:
-        lines = [_shortened([pieces[row, column, metric] for metric in line]) for line in table.lines]
-        is_one_symbol = all(line == lines[0] and len(line) == 1 for line in lines) and lines[0][0].text in _SYMBOLS
-        return lines[:1] if is_one_symbol else lines
-
-    return {row: [cell(row, column) for column in table.columns] for row in table.rows}
-
-
-_SYMBOLS = (HOLE, NOT_AVAILABLE)
-
-
-def _shortened(line: list[_Piece]) -> list[_Piece]:
-    """One symbol where nothing else stands in the line."""
-    return line[:1] if line[0].text in _SYMBOLS and len(set(line)) == 1 else line
-
-
-def _text(line: Mapping[str, Any]) -> str:
-    if line["kind"]:
-        return _TEXT_OF_KIND[line["kind"]]
-
-    def number(value: float) -> str:
-        return f"{value:.1f}".removesuffix(".0") if line["metric"] in EPOCHS else f"{value:.1f}"
-
-    return number(line["value"]) + ("" if pd.isna(line["sd"]) else f" ± {number(line['sd'])}")
-
-
-_MARKDOWN = str.maketrans(
-    {character: f"\\{character}" for character in "\\`*_{}[]#|~$"}
-    | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " ", "\r": " "}
-)
-_LATEX = str.maketrans(
-    {character: f"\\{character}" for character in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$", "—": "---", "\n": " ", "\r": " "}
-    # After the end of a table's line a bracket would be read as an argument.
-    | {"[": "{[}", "]": "{]}"}
-)
-
-
-def _markdown(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return text.translate(_MARKDOWN)
-
-
-def _latex(text: str) -> str:
-    """Text that LaTeX sets as it is."""
-    return text.translate(_LATEX)

@@ -34,7 +34,8 @@ class Results:
         against_paper: Published numbers beside the measured ones.
         drift_counts: How often each drift transform was drawn, per category and drift seed, and how many defects left
             the picture; None without drift.
-        drift_alarm: How well the scores of good images tell drifted from clean ones; None without drift.
+        drift_alarm_table: How well the scores of good images tell drifted from clean ones, means per detector; None
+            without drift.
     """
 
     metrics: pd.DataFrame
@@ -50,4 +51,4 @@ class Results:
     paper_tables: Mapping[str, str]
     against_paper: pd.DataFrame
     drift_counts: pd.DataFrame | None = None
-    drift_alarm: pd.DataFrame | None = None
+    drift_alarm_table: pd.DataFrame | None = None

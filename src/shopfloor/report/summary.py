@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from shopfloor.report.baseline import baseline_condition
 from shopfloor.report.comparison import (
     MEAN_OVER_DATASETS,
     drift_table,
@@ -14,7 +15,6 @@ from shopfloor.report.comparison import (
     noise_table,
     size_table,
 )
-from shopfloor.report.figures import baseline_condition
 from shopfloor.report.headline import certainty, headline
 from shopfloor.report.page import Run
 from shopfloor.report.results import Results

@@ -71,8 +71,6 @@ def certainty_tables(
     Raises:
         ValueError: Two lines for one image of a cell; or detectors to be compared were tested on different images.
     """
-    if scores.empty:
-        return tuple(pd.DataFrame(columns=names) for names in (INTERVALS, MEAN_INTERVALS, DIFFERENCES))  # type: ignore[return-value]  # three names, three tables
     condition = baseline_condition(scores if metrics is None else metrics)
     planned = (scores if metrics is None else metrics)[_SCORED].drop_duplicates()
     scores = scores.merge(planned, on=_SCORED) if metrics is not None else scores
@@ -82,10 +80,11 @@ def certainty_tables(
         lines += _interval_lines(cell, samples, note, settings["level"])
         if cell["condition"] == condition and cell["test_set"] == _FULL:
             baseline[tuple(cell[name] for name in CELL)] = samples
-    intervals = _in_order(pd.DataFrame(lines, columns=INTERVALS))
+    intervals = _in_order(pd.DataFrame(lines, columns=INTERVALS), [*_SCORED, "metric"])
     is_baseline = (planned["condition"] == condition) & (planned["test_set"] == _FULL)
     means = _Means(planned.loc[is_baseline, CELL], baseline)
-    return (intervals, *_mean_tables(means, settings["level"]))
+    mean_intervals, differences = _mean_tables(means, settings["level"])
+    return intervals, mean_intervals, differences
 
 
 def intervals(scores: pd.DataFrame, settings: Settings) -> pd.DataFrame:
@@ -158,8 +157,8 @@ def _bootstrap_cells(
 ) -> Iterator[tuple[dict[str, Any], Samples | None, str]]:
     """Coordinates of each cell, its samples or None, and why there are none."""
     total, done = scores.groupby(_SCORED).ngroups, 0
-    for (dataset, category), part in scores.groupby(["dataset", "category"]):
-        part = part.sort_values("image", kind="stable")
+    for (dataset, _), unordered in scores.groupby(["dataset", "category"]):
+        part = unordered.sort_values("image", kind="stable")
         _check_images(part, condition)
         groups = apart.get(str(dataset), ())
         draws = _Draws(part, settings, groups)
@@ -180,13 +179,17 @@ def _check_images(part: pd.DataFrame, condition: str) -> None:
     if not twice.empty:
         raise ValueError(f"Two scores of the same image of a cell: {twice.iloc[0][[*_SCORED, 'image']].to_dict()}.")
     compared = part[(part["condition"] == condition) & (part["test_set"] == _FULL)]
-    for (size, seed), group in compared.groupby(["image_size", "seed"]):
-        tested = {name: list(zip(lines["image"], lines["label"])) for name, lines in group.groupby("detector")}
-        first, *others = tested
+    for _, group in compared.groupby(["image_size", "seed"]):
+        tested = {
+            str(name): list(zip(lines["image"], lines["label"], strict=True))
+            for name, lines in group.groupby("detector")
+        }
+        first, *others = sorted(tested)
         for other in others:
             if tested[other] != tested[first]:
                 image, label = sorted(set(tested[first]) ^ set(tested[other]))[0]
-                where = f"{group['dataset'].iloc[0]}/{group['category'].iloc[0]}, {size} px, seed {seed}"
+                cell = group.iloc[0]
+                where = f"{cell['dataset']}/{cell['category']}, {cell['image_size']} px, seed {cell['seed']}"
                 raise ValueError(
                     f"{first} and {other} were not tested on the same images of {where} and cannot be compared: only "
                     f"one of them has {image!r} labelled {label}. Predict with one of them again."
@@ -230,14 +233,14 @@ def _samples(lines: pd.DataFrame, draws: _Draws, groups: Sequence[str]) -> Sampl
     """
     good, *parts = _strata(lines, groups).items()
     counts_good = draws.counts(*good)
-    samples = []
+    samples: list[Samples] = []
     for stratum, images in parts:
         chosen = lines[(lines["label"] == "good") | lines["image"].isin(images)]
         pred_score, is_bad = chosen["pred_score"].to_numpy(dtype=float), (chosen["label"] == "bad").to_numpy()
         value = image_metrics(pred_score, is_bad)
         drawn = bootstrap_image_metrics(pred_score, is_bad, counts_good, draws.counts(stratum, images))
         samples.append({name: np.concatenate([[value[name]], drawn[name]]) for name in IMAGE_METRICS})
-    return {name: np.mean([part[name] for part in samples], axis=0) for name in IMAGE_METRICS}
+    return _mean(samples)
 
 
 def _groups_apart(group_metrics: pd.DataFrame | None) -> dict[str, tuple[str, ...]]:
@@ -278,11 +281,11 @@ class _Means:
         self._condition = planned["condition"].iloc[0] if len(planned) else ""
         pairs = planned[["dataset", "category"]].drop_duplicates().sort_values(["dataset", "category"])
         self._categories = {
-            dataset: list(part["category"])
+            str(dataset): list(part["category"])
             for dataset, part in pairs.groupby("dataset")
             if self._can_have_a_value(dataset)
         }
-        self.lines = sorted(set(zip(planned["image_size"], planned["detector"])))
+        self.lines = sorted(set(zip(planned["image_size"], planned["detector"], strict=True)))
 
     def _can_have_a_value(self, dataset: Any) -> bool:
         """Not where the metrics were found to be undefined and are a number nowhere (protocol 3.3)."""
@@ -293,26 +296,30 @@ class _Means:
         """The samples of a mean, or None and the parts that are missing."""
         own = (self._planned["image_size"] == image_size) & (self._planned["detector"] == detector)
         seeds = sorted(set(self._planned.loc[own, "seed"]))
-        missing, over_datasets = [], []
-        for dataset, categories in self._categories.items():
-            over_categories = []
-            for category in categories:
-                keys = [(dataset, category, detector, image_size, self._condition, seed) for seed in seeds]
-                over_seeds = [self._samples.get(key) for key in keys]
-                there = [samples for samples in over_seeds if samples is not None]
-                missing += [
-                    f"{dataset}/{category}, seed {seed}"
-                    for seed, samples in zip(seeds, over_seeds, strict=True)
-                    if samples is None
-                ]
-                over_categories.append(_mean(there))
-            over_datasets.append(_mean(over_categories))
-        return (None, "; ".join(missing)) if missing or not over_datasets else (_mean(over_datasets), "")
+        cells = {
+            dataset: [
+                [(dataset, category, detector, image_size, self._condition, seed) for seed in seeds]
+                for category in categories
+            ]
+            for dataset, categories in self._categories.items()
+        }
+        lacking = [
+            f"{key[0]}/{key[1]}, seed {key[-1]}"
+            for categories in cells.values()
+            for keys in categories
+            for key in keys
+            if self._samples.get(key) is None
+        ]
+        if lacking or not cells:
+            return None, "; ".join(lacking)
+        return _mean(
+            [_mean([_mean([self._samples[key] for key in keys]) for keys in part]) for part in cells.values()]
+        ), ""
 
 
-def _mean(parts: Sequence[Samples]) -> Samples:
-    """Plain mean of each metric; of nothing it is nothing."""
-    return {name: np.mean([part[name] for part in parts if part], axis=0) for name in IMAGE_METRICS} if parts else {}
+def _mean(parts: Sequence[Samples | None]) -> Samples:
+    """Plain mean of each metric over parts that are all there."""
+    return {name: np.mean([part[name] for part in parts if part is not None], axis=0) for name in IMAGE_METRICS}
 
 
 def _mean_tables(means: _Means, level: float) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -335,19 +342,13 @@ def _mean_tables(means: _Means, level: float) -> tuple[pd.DataFrame, pd.DataFram
                 for line in _interval_lines({}, gaps, "", level)
             ]
     return (
-        _in_order(pd.DataFrame(mean_lines, columns=MEAN_INTERVALS)),
-        _in_order(pd.DataFrame(pair_lines, columns=DIFFERENCES)),
+        _in_order(pd.DataFrame(mean_lines, columns=MEAN_INTERVALS), MEAN_INTERVALS[:3]),
+        _in_order(pd.DataFrame(pair_lines, columns=DIFFERENCES), DIFFERENCES[:4]),
     )
 
 
-def _in_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Metrics stand in the order of the protocol, first where the table begins with them."""
-    names = ["metric", "image_size", "detector", "detector_a", "detector_b"] if "seed" not in table else [*_SCORED]
-    by = [name for name in names if name in table] + ([] if "metric" in names else ["metric"])
+def _in_order(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Sorted by these names; metrics have the order of the protocol."""
     places = {name: place for place, name in enumerate(IMAGE_METRICS)}
-    return table.sort_values(
-        by,
-        key=lambda column: column.map(places) if column.name == "metric" else column,
-        kind="stable",
-        ignore_index=True,
-    )
+    order = table.assign(metric=table["metric"].map(places)).sort_values(names, kind="stable").index
+    return table.loc[order].reset_index(drop=True)

@@ -18,11 +18,11 @@ import pandas as pd
 from PIL.Image import Image
 from plotly.graph_objects import Figure
 
+from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.metrics.names import IMAGE_METRICS, PIXEL_METRICS
 from shopfloor.runners.missing import MissingResult
 
 if TYPE_CHECKING:
-    from shopfloor.catalog.image_stack import ImagePart
     from shopfloor.report.page import Run
     from shopfloor.report.results import Results
 
@@ -36,6 +36,7 @@ _COSTS = [
     "stopped_epoch", "best_epoch",
 ]  # fmt: skip
 _COST_FACTS = ["device", "n_train", "n_train_bad", "n_validation", "n_test"]
+_DRAWN_COSTS = ("predict_ms_per_image", "fit_seconds", "peak_memory_mb", "parameters")
 #: Endings of the files in which each of the paper's tables is kept.
 TABLE_FORMATS = ("html", "csv", "md", "tex")
 _LOG = ["epoch", "seconds", "learning_rate", "loss", "value"]
@@ -230,7 +231,7 @@ def collect_drift_counts(
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
 
-def draw_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[Figure, Figure, Figure, Figure]:
+def draw_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[Figure, Figure, Figure, Figure, Figure]:
     """The figures that most people look at first.
 
     Args:
@@ -238,14 +239,16 @@ def draw_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[Figure, Fi
         costs: What it took.
 
     Returns:
-        Image AUROC by category; image AUROC against prediction time, training time and memory.
+        Image AUROC by category; image AUROC against prediction time, training time, memory and number of parameters.
     """
-    from shopfloor.report.figures import baseline_condition, cost_figure, metric_by_category
+    from shopfloor.report.baseline import baseline_condition
+    from shopfloor.report.cost_figures import cost_figure
+    from shopfloor.report.figures import metric_by_category
 
     size = int(metrics["image_size"].iloc[0])
     by_category = metric_by_category(metrics, "image_auroc", size, baseline_condition(metrics))
-    against = (cost_figure(metrics, costs, cost) for cost in ("predict_ms_per_image", "fit_seconds", "peak_memory_mb"))
-    return by_category, *against
+    latency, fit_time, memory, parameters = (cost_figure(metrics, costs, cost) for cost in _DRAWN_COSTS)
+    return by_category, latency, fit_time, memory, parameters
 
 
 def draw_noise_figure(metrics: pd.DataFrame) -> Figure:
@@ -270,11 +273,13 @@ def draw_drift_figure(metrics: pd.DataFrame) -> Figure:
 
 
 def measure_certainty(
-    scores: pd.DataFrame, bootstrap: dict[str, Any]
+    metrics: pd.DataFrame, group_metrics: pd.DataFrame, scores: pd.DataFrame, bootstrap: dict[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """How much other test images of the same categories would change.
 
     Args:
+        metrics: All metrics of the experiment, which know the cells that have no scores.
+        group_metrics: What was measured apart.
         scores: Raw scores of all cells.
         bootstrap: ``resamples``, ``level``, ``seed``.
 
@@ -284,7 +289,7 @@ def measure_certainty(
     """
     from shopfloor.report.uncertainty import certainty_tables
 
-    return certainty_tables(scores, bootstrap)
+    return certainty_tables(scores, bootstrap, metrics, group_metrics)
 
 
 def rank_detectors(metrics: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
@@ -341,16 +346,20 @@ def compare_with_paper(
     return against_paper(plan["experiment"], metrics, costs, settings, published, contradictions)
 
 
-def raise_drift_alarm(scores: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:
+def raise_drift_alarm(scores: pd.DataFrame, settings: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """How well the scores of good images tell drifted from clean ones, image by image and in batches.
 
     Args:
         scores: Raw scores of all cells.
-        settings: ``batch_sizes``, ``repetitions``, ``seed``.
-    """
-    from shopfloor.report.drift_alarm import drift_alarm
+        settings: ``batch_sizes``, ``repetitions``, ``false_alarms``, ``seed``.
 
-    return drift_alarm(scores, settings)
+    Returns:
+        One line per cell and drift seed; one line per detector, means.
+    """
+    from shopfloor.report.drift_alarm import alarm_summary, drift_alarm
+
+    alarms = drift_alarm(scores, settings)
+    return alarms, alarm_summary(alarms)
 
 
 def show_side_by_side(

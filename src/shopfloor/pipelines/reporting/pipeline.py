@@ -77,7 +77,11 @@ def _table_nodes(experiment: Experiment) -> list[Node]:
     """What follows from the collected tables."""
     steps: list[_Step] = [
         (nodes.make_tables, ["metrics"], ["category_table", "dataset_table", "mean_table", "failures_table"]),
-        (nodes.measure_certainty, ["scores", "params:bootstrap"], ["intervals", "mean_intervals", "differences"]),
+        (
+            nodes.measure_certainty,
+            ["metrics", "group_metrics", "scores", "params:bootstrap"],
+            ["intervals", "mean_intervals", "differences"],
+        ),
         (
             nodes.compare_with_paper,
             ["plan", "metrics", "costs", "params:paper_tables", *_PUBLISHED],
@@ -113,7 +117,7 @@ def _paper_tables(experiment: Experiment) -> list[str]:
 
 def _figure_nodes(experiment: Experiment) -> list[Node]:
     """Interactive figures, and each as a picture for print."""
-    of_costs = ["latency_figure", "fit_time_figure", "memory_figure"]
+    of_costs = ["latency_figure", "fit_time_figure", "memory_figure", "parameters_figure"]
     steps: list[_Step] = [
         (nodes.draw_figures, ["metrics", "costs"], ["image_auroc_figure", *of_costs]),
         (nodes.rank_detectors, ["metrics"], ["rank_table", "rank_figure"]),
@@ -143,7 +147,7 @@ def _page_nodes(experiment: Experiment) -> list[Node]:
     contents = {"plan": experiment.plan_name, **{each: name(each) for each in _CONTENTS}}
     contents |= {table: name(f"{table}.html") for table in _paper_tables(experiment)}
     if drifted:
-        contents |= {each: name(each) for each in ("drift_counts", "drift_alarm")}
+        contents |= {each: name(each) for each in ("drift_counts", "drift_alarm_table")}
     pictures = _pictures(experiment)
     summary, front_page = name("summary"), name("front_page")
     return [
@@ -272,7 +276,7 @@ _TABLES: dict[str, tuple[_Step, ...]] = {
     "input_size": ((nodes.make_size_table, ["metrics"], ["size_table"]),),
     "data_drift": (
         (nodes.make_drift_tables, ["metrics"], ["drift_table", "domain_table"]),
-        (nodes.raise_drift_alarm, ["scores", "params:drift_alarm"], ["drift_alarm"]),
+        (nodes.raise_drift_alarm, ["scores", "params:drift_alarm"], ["drift_alarms", "drift_alarm_table"]),
     ),
     "noisy_labels": ((nodes.make_noise_table, ["metrics"], ["noise_table"]),),
     "validation": ((nodes.make_stopping_table, ["metrics", "costs"], ["stopping_table"]),),
