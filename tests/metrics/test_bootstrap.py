@@ -9,6 +9,7 @@ import pytest
 
 from shopfloor.metrics import UndefinedMetric, image_metrics
 from shopfloor.metrics.bootstrap import bootstrap_image_metrics, draw_counts
+from shopfloor.metrics.image import interpolated_quantile
 
 
 def draws(is_bad, resamples, seed=1):
@@ -57,6 +58,18 @@ def test_a_threshold_that_rounds_onto_a_score_is_a_tie():
     once = (np.ones((1, 15), dtype=np.int32), np.ones((1, 2), dtype=np.int32))
     values = bootstrap_image_metrics([*good, *bad], [False] * 15 + [True] * 2, *once)
     assert values["image_pb2"][0] == 0.5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_thresholds_are_rounded_once(seed):
+    """Good scores at the very quantile of the bad ones and at its two neighbours among the numbers."""
+    generator = np.random.default_rng(seed)
+    bad = generator.normal(0, 1, 23)
+    threshold = interpolated_quantile(bad, 0.02)
+    good = [np.nextafter(threshold, -9), threshold, np.nextafter(threshold, 9)]
+    once = (np.ones((1, 3), dtype=np.int32), np.ones((1, 23), dtype=np.int32))
+    values = bootstrap_image_metrics([*good, *bad], [False] * 3 + [True] * 23, *once)
+    assert values["image_pg2"][0] == pytest.approx(1 / 3)
 
 
 def test_chunks_change_nothing(monkeypatch):

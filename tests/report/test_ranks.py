@@ -104,6 +104,15 @@ def test_alike_detectors_are_one_group_whatever_their_ranks():
     assert "no detectors apart" in ranking.verdict
 
 
+def test_far_ranks_say_nothing_where_friedmans_test_finds_nothing():
+    values = np.random.default_rng(47).normal([0.4, 0.0, 0.0, -0.4], 1, (20, 4))
+    ranking = rank_detectors(rows(values))
+    assert ranking.p_value is not None and ranking.critical_difference is not None
+    assert np.ptp(ranking.table["rank"]) > ranking.critical_difference
+    assert ranking.p_value > 0.05
+    assert ranking.groups == (("p", "r", "q", "s"),)
+
+
 def test_groups_are_the_largest_and_differ_strictly():
     assert groups_not_told_apart(np.array([1.0, 2.0, 3.0, 4.5]), 1.0) == []
     assert groups_not_told_apart(np.array([4.5, 3.0, 2.0, 1.0]), 1.01) == [[3, 2], [2, 1]]

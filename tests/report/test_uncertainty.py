@@ -120,6 +120,18 @@ def test_an_interval_of_a_mean_is_narrower_than_those_of_its_categories():
     assert widths[1]["image_auroc"] == pytest.approx(np.sqrt((of_parts**2).sum()) / 4, rel=0.1)
 
 
+def test_categories_are_drawn_for_themselves():
+    """Two categories with the same scores: each has its own draws, so the mean is surer than either."""
+    single, means, _ = certainty_tables(together(cell("p"), cell("p").assign(category="other")), SETTINGS)
+    widths = [(table["high"] - table["low"])[table["metric"] == "image_auroc"].iloc[0] for table in (single, means)]
+    assert widths[1] == pytest.approx(widths[0] / np.sqrt(2), rel=0.15)
+
+
+def test_the_value_itself_is_no_resample():
+    line = intervals(cell("p"), {**SETTINGS, "resamples": 1}).iloc[0]
+    assert line["low"] == line["high"] != line["value"]
+
+
 def test_detectors_are_given_the_same_draws():
     """The same scores in another unit differ by exactly 0 in every resample; nearly the same ones by very little."""
     same = together(cell("p"), cell("q").assign(pred_score=lambda lines: 10 * lines["pred_score"] - 3))
@@ -210,7 +222,7 @@ def test_seeds_are_averaged_on_the_same_draws():
 
 def test_seeds_with_different_test_images_are_paired_detector_by_detector():
     scores = together(
-        *(cell(name, noise=noise, n_bad=60, seed=seed).drop(index=[40 + seed, 60 + seed])
+        *(cell(name, noise=noise, n_good=500, n_bad=60, seed=seed).drop(index=range(500, 500 + 3 * seed))
           for name, noise in (("p", 0.0), ("q", 0.1)) for seed in (1, 2, 3))
     )  # fmt: skip
     single, means, pairs = certainty_tables(scores, SETTINGS)
