@@ -125,25 +125,6 @@ _PAPER_TEXT = (
     "The same results in the shape of the paper's tables, percent; — stands where something is missing, n/a where it "
     "cannot be had, both named below the table. Beside this page they lie as CSV, Markdown and LaTeX."
 )
-_CERTAINTY_TEXT,
-        tables=[table for table in tables if table.lines],
-        plots=plots({"Average ranks": results.rank_figure}) if len(results.rank_table) > 1 else [],
-    )
-
-
-def _drift_section(results: Results, pictures: PagePictures) -> Section:
-    tables = comparison_tables(drift_table(results.metrics), {"no_drift": "no drift", "drift": "drift"})
-    if results.drift_alarm_table is not None and len(results.drift_alarm_table):
-        tables.append(text_table("Drift alarm", results.drift_alarm_table))
-    if results.drift_counts is not None:
-        tables.append(text_table("Drawn transforms", results.drift_counts))
-    return Section("drift", "Drift", _DRIFT_TEXT, tables=tables, pictures=pictures_that_fit(pictures, "galleries"))
-
-
-_PAPER_TEXT = (
-    "The same results in the shape of the paper's tables, percent; — stands where something is missing, n/a where it cannot be had; both named below "
-    "the table. Beside this page they lie as CSV, Markdown and LaTeX."
-)
 _CERTAINTY_TEXT = (
     "Percent. The intervals come from drawing the test images again and again, good and bad each for themselves; all "
     "detectors are given the same draws. They say what other test images of these categories would change; other "
