@@ -12,10 +12,7 @@ from typing import Any
 
 from kedro_datasets import json, pandas, pillow, plotly, text
 
-
-def partial_name(path: Path) -> Path:
-    """The name under which ``path`` is written until it is whole: hidden, same folder, same suffix."""
-    return path.with_name(f".partial-{path.name}")
+from shopfloor.whole_files import written_whole
 
 
 class SaveWhole:
@@ -25,14 +22,12 @@ class SaveWhole:
 
     def save(self, data: Any) -> None:
         final = Path(self._filepath)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        partial = partial_name(final)
-        self._filepath = PurePosixPath(partial)
-        try:
-            super().save(data)  # type: ignore[misc]  # the file dataset that this is mixed into
-        finally:
-            self._filepath = PurePosixPath(final)
-        partial.replace(final)
+        with written_whole(final) as partial:
+            self._filepath = PurePosixPath(partial)
+            try:
+                super().save(data)  # type: ignore[misc]  # the file dataset that this is mixed into
+            finally:
+                self._filepath = PurePosixPath(final)
 
 
 class CSVDataset(SaveWhole, pandas.CSVDataset):
