@@ -25,13 +25,12 @@ from kedro.pipeline import Pipeline
 from kedro.runner import AbstractRunner
 from pluggy import PluginManager
 
-from shopfloor.cell import digest
 from shopfloor.runners.failures import EmptyGridError
 from shopfloor.runners.ledger import Ledger
 from shopfloor.runners.lock import data_folder_of, hold
 from shopfloor.runners.outdated import file_of, remove_files, remove_partial_files, resting_on
 from shopfloor.runners.progress import Progress
-from shopfloor.runners.shards import Shard
+from shopfloor.runners.shards import Shard, fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +75,7 @@ class GridRunner(AbstractRunner):
         if not part.nodes:
             logger.info("Shard %s has nothing to do: there are fewer trainings than shards.", self._shard)
             return {}
-        grid = digest(sorted(node.name for node in pipeline.nodes)) if self._shard else ""
-        with _ending_in_order(), hold(_data_folders(part, catalog), self._shard, grid):
+        with _ending_in_order(), hold(_data_folders(part, catalog), self._shard, fingerprint(pipeline)):
             part = self._clear(pipeline, part, catalog, only_missing_outputs)
             return super().run(part, catalog, hook_manager, run_id)
 

@@ -32,7 +32,7 @@ from shopfloor.whole_files import CannotWriteError, user_name, write_problem
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_BEATS = 20.0
-#: A run of another machine that gave no sign of life for so long is dead. On the same machine its process is looked for.
+#: A run of another machine that was silent for so long is dead; on the same machine its process is looked for.
 _SECONDS_TO_DEATH = 300.0
 _ATTEMPTS = 5
 

@@ -1,4 +1,4 @@
-"""Files that must not count as finished: those that rest on something new, and what was being written when a run ended."""
+"""Files that must not count as finished: what rests on something new, what a killed run was writing."""
 
 from __future__ import annotations
 

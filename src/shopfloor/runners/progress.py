@@ -80,7 +80,7 @@ class Progress:
         logger.info("%s: %s", self.text(), node.name)
 
     def text(self) -> str:
-        """How far the run is, e.g. ``12 of 75 done, 1 failed, 60 left; 3 of 8 cells done, 1 failed; about 2 min left``."""
+        """How far the run is: ``12 of 75 done; 3 of 8 cells done, 1 failed, 4 left; about 2 min left``."""
         parts = [_counts("", self._done, self._total, self._failed, self._skipped)]
         if self._cell_count > 1:
             failed = len(self._failed_cells - {BEFORE, AFTER})

@@ -67,6 +67,11 @@ class Shard:
         return _only(pipeline, {node for node, cell in cells.items() if cell in mine})
 
 
+def fingerprint(pipeline: Pipeline) -> str:
+    """Tells grids apart: shards of different grids may make the same files."""
+    return _hash("\n".join(sorted(node.name for node in pipeline.nodes)))[:16]
+
+
 def _shared_by(pipeline: Pipeline, cells: dict[str, str]) -> set[str]:
     """The nodes before all trainings that something of a training needs."""
     needed: set[str] = set()
