@@ -136,6 +136,10 @@ def main() -> None:
     logging.getLogger("shopfloor").setLevel(logging.INFO)
     folder, cells, seconds, *runner = sys.argv[1:]
     pipeline = make_pipeline(Path(folder), int(cells), float(seconds))
+    if (gate := Path(folder) / "gate").exists():  # so that several begin in the same instant
+        note(folder, "waiting", str(os.getpid()))
+        while gate.exists():
+            time.sleep(0.005)
     run(make_runner(*runner), Path(folder), pipeline, only_missing=True)
 
 

@@ -7,10 +7,12 @@ and rename it.
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kedro_datasets import json, pandas, pillow, plotly, text
+from PIL import Image
 
 from shopfloor.whole_files import written_whole
 
@@ -48,3 +50,20 @@ class FigureDataset(SaveWhole, plotly.JSONDataset):
 
 class PictureDataset(SaveWhole, pillow.ImageDataset):
     """A picture as PNG or JPEG."""
+
+    def save(self, data: Image.Image) -> None:
+        with written_whole(Path(self._filepath)) as partial:
+            partial.write_bytes(encoded(data, partial.suffix, **self._save_args))
+
+
+def encoded(image: Image.Image, suffix: str, **arguments: Any) -> bytes:
+    """The content of an image file. Pillow, writing itself, takes no notice when a full disk takes half of a block.
+
+    Args:
+        image: The image.
+        suffix: Of the file's name, e.g. ``.png``.
+        **arguments: Of Pillow's ``Image.save``.
+    """
+    buffer = BytesIO()
+    image.save(buffer, format=Image.registered_extensions()[suffix.lower()], **arguments)
+    return buffer.getvalue()

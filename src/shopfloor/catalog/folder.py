@@ -10,6 +10,7 @@ import numpy as np
 from kedro.io import AbstractDataset
 from PIL import Image
 
+from shopfloor.catalog.atomic import encoded
 from shopfloor.whole_files import written_whole
 
 
@@ -25,7 +26,7 @@ class RenderedFolderDataset(AbstractDataset[dict[str, np.ndarray], Path]):
             for name, pixels in data.items():
                 path = partial / PurePosixPath(name)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(path)
+                path.write_bytes(encoded(Image.fromarray(pixels), path.suffix))
             shutil.rmtree(self._filepath, ignore_errors=True)
 
     def load(self) -> Path:

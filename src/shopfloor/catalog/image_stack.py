@@ -48,10 +48,8 @@ class ImageStackDataset(AbstractDataset[LazyStack | np.ndarray, np.ndarray]):
     def save(self, data: LazyStack | np.ndarray) -> None:
         with written_whole(self._filepath) as partial:
             if isinstance(data, np.ndarray):
-                with partial.open("wb") as file:
-                    np.save(file, data)
-            else:
-                _write_stack(partial, data)
+                data = LazyStack(iter(data), len(data), data.shape[1:], data.dtype.str)
+            _write_stack(partial, data)
 
     def load(self) -> np.ndarray:
         return np.load(self._filepath, mmap_mode="r")
@@ -64,7 +62,10 @@ class ImageStackDataset(AbstractDataset[LazyStack | np.ndarray, np.ndarray]):
 
 
 def _write_stack(path: Path, data: LazyStack) -> None:
-    """Write the stack front to back: unlike a memory map being filled, that holds no pages and waits for no disk."""
+    """Write the stack front to back: unlike a memory map being filled, that holds no pages and waits for no disk.
+
+    The same bytes as those of ``numpy.save``, which does not say why it could not write.
+    """
     dtype = np.dtype(data.dtype)
     header = {"descr": dtype.str, "fortran_order": False, "shape": (data.length, *data.shape)}
     written = 0

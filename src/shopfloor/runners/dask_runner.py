@@ -49,6 +49,7 @@ class DaskRunner(GridRunner):
         memory_limit: Most memory of each worker that is started, e.g. ``8GiB``.
         threads: Threads for computing of each worker that is started.
         shard: Part of the grid to make, e.g. ``3/8``.
+        is_async: Not to be had.
 
     Raises:
         ClusterError: They do not go together.
@@ -62,8 +63,9 @@ class DaskRunner(GridRunner):
         memory_limit: str | int | None = None,
         threads: int | None = None,
         shard: str | None = None,
+        is_async: bool = False,
     ) -> None:
-        super().__init__(shard)
+        super().__init__(shard, is_async)
         self._options = ClusterOptions(address, gpus, workers, memory_limit, threads)
 
     def _execute(
@@ -155,7 +157,7 @@ class _Dispatch:
         )
 
     def _book(self, future: Future, result: Any) -> None:
-        node = self._running.pop(future.key)
+        node = self._running.pop(str(future.key))
         self._busy[self._place_of(node)] -= 1
         if future.status in {"cancelled", "lost"}:
             raise ClusterError(

@@ -30,8 +30,8 @@ class Frontier:
             for maker in makers:
                 self._children[maker.name].append(node.name)
         self._ready: dict[str, list[tuple[tuple[int, int], str]]] = {}
-        for name, makers in self._waiting.items():
-            if not makers:
+        for name, count in self._waiting.items():
+            if not count:
                 self._push(name)
 
     def _push(self, name: str) -> None:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import click
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.runner import AbstractRunner
@@ -40,9 +41,14 @@ class GridRunner(AbstractRunner):
 
     Args:
         shard: Part of the grid to make: ``3/8``, or ``prepare`` for what all trainings share. None for all of it.
+        is_async: Not to be had; Kedro's command line says False.
     """
 
-    def __init__(self, shard: str | None = None) -> None:
+    def __init__(self, shard: str | None = None, is_async: bool = False) -> None:
+        if is_async:
+            raise click.ClickException(
+                "is_async: this runner loads and saves one dataset after the other. Leave it out."
+            )
         super().__init__(is_async=False)
         self._shard = Shard.parse(shard)
         self._resting: dict[str, list[str]] = {}

@@ -161,7 +161,7 @@ def _write(folder: Path, owner: Owner) -> Path:
     except OSError as error:
         with suppress(OSError):
             hidden.unlink(missing_ok=True)
-        if problem := write_problem(error, path):
+        if problem := write_problem(error, folder):
             raise CannotWriteError(problem) from error
         raise
     return path
