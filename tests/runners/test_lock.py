@@ -122,12 +122,16 @@ def test_the_data_folder_is_above_the_layers() -> None:
 
 
 def test_of_two_runs_that_start_at_once_one_makes_everything(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.runners.stub_grid", str(tmp_path), "30", "0.1", "local"]
+    command = [sys.executable, "-m", "tests.runners.stub_grid", str(tmp_path), "20", "0.3", "local"]
+    (tmp_path / "gate").touch()
     runs = [
         subprocess.Popen(command, cwd=PROJECT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         for _ in range(2)
     ]
+    while len(lines(tmp_path, "waiting")) < 2 and all(each.poll() is None for each in runs):
+        time.sleep(0.02)
+    (tmp_path / "gate").unlink()
     outputs = [each.communicate(timeout=120)[0] for each in runs]
     assert sorted(each.returncode for each in runs) == [0, 1], outputs
     assert any("Another run works on" in output for output in outputs)
-    assert sorted(lines(tmp_path, "ended")) == cell_names(30), "each cell once"
+    assert sorted(lines(tmp_path, "ended")) == cell_names(20), "each cell once"
