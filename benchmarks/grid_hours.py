@@ -106,8 +106,8 @@ def main() -> None:
             epochs(cell) * training_images(cell, arguments.images) * (cell.image_size / SIZE) ** 2 for cell in cells
         )
         total += passes * seconds / 3600
-        print(f"| {detector} | {len(cells)} | {epochs(cells[0])} | {1000 * seconds:.1f} | {passes * seconds / 3600:.0f} |",
-              flush=True)  # fmt: skip
+        hours = passes * seconds / 3600
+        print(f"| {detector} | {len(cells)} | {epochs(cells[0])} | {1000 * seconds:.1f} | {hours:.0f} |", flush=True)
     print(f"\ntogether {total:.0f} hours on one worker as this one; n workers take an n-th of it")
 
 
