@@ -122,7 +122,7 @@ def test_the_data_folder_is_above_the_layers() -> None:
 
 
 def test_of_two_runs_that_start_at_once_one_makes_everything(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.runners.stub_grid", str(tmp_path), "20", "0.3", "local"]
+    command = [sys.executable, "-m", "tests.runners.stub_grid", str(tmp_path), "12", "0.3", "local"]
     (tmp_path / "gate").touch()
     runs = [
         subprocess.Popen(command, cwd=PROJECT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -134,4 +134,4 @@ def test_of_two_runs_that_start_at_once_one_makes_everything(tmp_path: Path) -> 
     outputs = [each.communicate(timeout=120)[0] for each in runs]
     assert sorted(each.returncode for each in runs) == [0, 1], outputs
     assert any("Another run works on" in output for output in outputs)
-    assert sorted(lines(tmp_path, "ended")) == cell_names(20), "each cell once"
+    assert sorted(lines(tmp_path, "ended")) == cell_names(12), "each cell once"

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_BEATS = 20.0
 #: A run of another machine that was silent for so long is dead; on the same machine its process is looked for.
 _SECONDS_TO_DEATH = 300.0
-_ATTEMPTS = 5
+_ATTEMPTS = 3
 
 
 class DataInUseError(click.ClickException):
