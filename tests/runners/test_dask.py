@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import psutil
 import pytest
+from kedro.pipeline import Node, Pipeline
 
 from shopfloor.runners.dask_cluster import ClusterError, ClusterOptions, connect
 from shopfloor.runners.dask_runner import DaskRunner
@@ -90,6 +92,28 @@ def test_a_grid_that_wants_a_gpu_is_refused_where_no_worker_has_one(scheduler: s
         run(DaskRunner(address=scheduler), tmp_path, make_pipeline(tmp_path, 2))
     assert results(tmp_path) == {}
     run(DaskRunner(address=scheduler), tmp_path, make_pipeline(tmp_path, 2, gpu=False))
+
+
+def _visible_gpu(_: int) -> str:
+    time.sleep(0.2)
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_a_training_gets_a_gpu_of_its_own_and_nothing_else_takes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GPUs are only declared here: what is tested is which worker gets which node."""
+    monkeypatch.setattr("shopfloor.runners.dask_cluster._gpus_here", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    nodes = [
+        Node(partial(_visible_gpu, number), None, f"{kind}_{number}", name=f"{kind}_{number}", tags=kind)
+        for kind in ("gpu", "cpu")
+        for number in range(6)
+    ]
+    run(DaskRunner(gpus=2, workers=1), tmp_path, Pipeline(nodes))
+    seen = results(tmp_path)
+    assert {seen[f"gpu_{number}.txt"] for number in range(6)} == {"4", "6"}
+    assert {seen[f"cpu_{number}.txt"] for number in range(6)} == {""}
 
 
 def test_what_would_stay_in_the_memory_of_a_worker_is_refused(scheduler: str, tmp_path: Path) -> None:

@@ -121,6 +121,18 @@ def test_the_data_folder_is_above_the_layers() -> None:
     assert data_folder_of(Path("/p/x/a.pt")) == Path("/p/x")
 
 
+def test_a_run_that_is_told_to_end_gives_the_folder_back(tmp_path: Path) -> None:
+    """SIGTERM, as a batch system sends it at the end of a job's time."""
+    command = [sys.executable, "-m", "tests.runners.stub_grid", str(tmp_path), "50", "0.2", "local"]
+    process = subprocess.Popen(command, cwd=PROJECT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    while not lines(tmp_path, "began") and process.poll() is None:
+        time.sleep(0.02)
+    process.terminate()
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 143 and "Interrupted" in output
+    assert not list((tmp_path / "data/.runs").iterdir()) and not list(tmp_path.rglob(".partial-*"))
+
+
 def test_of_two_runs_that_start_at_once_one_makes_everything(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.runners.stub_grid", str(tmp_path), "12", "0.3", "local"]
     (tmp_path / "gate").touch()

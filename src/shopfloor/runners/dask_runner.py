@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from distributed import Client, Future, as_completed
@@ -97,6 +97,7 @@ class _Dispatch:
         self._places = _Places(client)
         progress.workers = max(1, self._places.free(_ON_GPU if uses_gpus else _ON_CPU))
         self._running: dict[str, Node] = {}
+        self._waited = False
         self._busy = {_ON_GPU: 0, _ON_CPU: 0}
         if uses_gpus and any(GPU in node.tags for node in pipeline.nodes) and not self._places.free(_ON_GPU):
             raise ClusterError(
@@ -121,13 +122,16 @@ class _Dispatch:
                     self._book(*next(futures))
                 self._fill(futures)
         finally:
-            self._client.cancel(list(futures.futures))
+            with suppress(OSError):  # the scheduler may have gone
+                self._client.cancel(list(futures.futures))
 
     def _wait(self) -> bool:
         """Give workers time to come when none can take what is ready; False when there is nothing to wait for."""
         if not self._frontier.is_ready:
             return False
-        logger.info("Waiting for a worker that can take the next step.")
+        if not self._waited:
+            logger.info("Waiting for a worker that can take the next step.")
+        self._waited = True
         time.sleep(_SECONDS_BETWEEN_LOOKS)
         return True
 
@@ -237,4 +241,5 @@ def _forwarded_logs(client: Client) -> Iterator[None]:
     try:
         yield
     finally:
-        client.unforward_logging(package)
+        with suppress(OSError):  # the scheduler may have gone
+            client.unforward_logging(package)
