@@ -22,6 +22,8 @@ from shopfloor.runners.dask_cluster import ClusterError, ClusterOptions, connect
 from shopfloor.runners.dask_runner import DaskRunner
 from shopfloor.runners.failures import FailedNodesError
 from shopfloor.runners.local import LocalRunner
+from shopfloor.whole_files import CannotWriteError
+from tests.disks import small_disk
 from tests.runners.stub_grid import cell_names, lines, make_pipeline, results, run
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -92,6 +94,15 @@ def test_a_grid_that_wants_a_gpu_is_refused_where_no_worker_has_one(scheduler: s
         run(DaskRunner(address=scheduler), tmp_path, make_pipeline(tmp_path, 2))
     assert results(tmp_path) == {}
     run(DaskRunner(address=scheduler), tmp_path, make_pipeline(tmp_path, 2, gpu=False))
+
+
+def test_a_disk_that_fills_up_under_the_workers_ends_the_run(scheduler: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with small_disk(tmp_path / "data", 100):
+        with pytest.raises(CannotWriteError, match="the disk is full. Make room"):
+            run(on(scheduler), tmp_path, make_pipeline(tmp_path, 60))
+        assert 5 < len(results(tmp_path)) < 60 and all(results(tmp_path).values())
+        assert not list(tmp_path.rglob(".partial-*")) and not list((tmp_path / "data/.runs").iterdir())
 
 
 def _visible_gpu(_: int) -> str:

@@ -93,7 +93,7 @@ class _Dispatch:
         self._ledger = ledger
         self._uses_gpus = uses_gpus
         self._run_id = run_id
-        self._frontier = Frontier(pipeline, self._place_of)
+        self._frontier = Frontier(pipeline, self._place_of, ledger.skips)
         self._places = _Places(client)
         progress.workers = max(1, self._places.free(_ON_GPU if uses_gpus else _ON_CPU))
         self._running: dict[str, Node] = {}
@@ -138,15 +138,8 @@ class _Dispatch:
     def _fill(self, futures: as_completed) -> None:
         """Hand out as many nodes as workers are free."""
         for place in tuple(self._busy):
-            while (node := self._next(place)) is not None:
+            while self._busy[place] < self._places.free(place) and (node := self._frontier.take(place)) is not None:
                 futures.add(self._submit(node, place))
-
-    def _next(self, place: str) -> Node | None:
-        while self._busy[place] < self._places.free(place) and (node := self._frontier.take(place)) is not None:
-            if not self._ledger.skips(node):
-                return node
-            self._frontier.settle(node)
-        return None
 
     def _submit(self, node: Node, place: str) -> Future:
         key = f"{node.name}-{self._run_id}"

@@ -15,10 +15,12 @@ class Frontier:
     Args:
         pipeline: The nodes.
         place_of: What a node runs on, e.g. ``GPU``.
+        skips: Whether a node whose makers are settled is left out because something is lost.
     """
 
-    def __init__(self, pipeline: Pipeline, place_of: Callable[[Node], str]) -> None:
+    def __init__(self, pipeline: Pipeline, place_of: Callable[[Node], str], skips: Callable[[Node], bool]) -> None:
         self._place_of = place_of
+        self._skips = skips
         self._nodes = {node.name: node for node in pipeline.nodes}
         groups = enumerate(pipeline.grouped_nodes)
         # The deepest first: results of a cell come before the next cell is begun.
@@ -30,12 +32,15 @@ class Frontier:
             for maker in makers:
                 self._children[maker.name].append(node.name)
         self._ready: dict[str, list[tuple[tuple[int, int], str]]] = {}
-        for name, count in self._waiting.items():
-            if not count:
-                self._push(name)
+        for name in [name for name, count in self._waiting.items() if not count]:
+            self._push(name)
 
     def _push(self, name: str) -> None:
-        heapq.heappush(self._ready.setdefault(self._place_of(self._nodes[name]), []), (self._ranks[name], name))
+        node = self._nodes[name]
+        if self._skips(node):
+            self.settle(node)
+        else:
+            heapq.heappush(self._ready.setdefault(self._place_of(node), []), (self._ranks[name], name))
 
     def take(self, place: str) -> Node | None:
         """The next node for a place, which is then no longer ready; None if there is none."""
