@@ -46,3 +46,9 @@ def test_two_thousand_images_are_prepared_in_little_memory_and_on_all_cores() ->
 
 def test_a_grid_of_two_thousand_trainings_is_planned_in_five_seconds() -> None:
     assert number(r"together +(\d+\.\d+) s", output_of("planning.py")) < 5
+
+
+def test_dask_costs_a_few_milliseconds_per_step_and_a_second_worker_is_worth_it() -> None:
+    printed = output_of("dask_overhead.py")
+    assert number(r"two workers: .* (\d+\.\d) ms per step", printed) < 15, printed
+    assert number(r"(\d+\.\d+) times as fast on cores of their own", printed) >= 1.6, printed

@@ -8,7 +8,8 @@ import click
 from kedro.framework.session import KedroSession
 from kedro.runner import AbstractRunner, SequentialRunner, ThreadRunner
 
-from shopfloor.runners.local import EmptyGridError, LocalRunner
+from shopfloor.runners.failures import EmptyGridError
+from shopfloor.runners.local import LocalRunner
 
 
 class ShopfloorSession(KedroSession):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from shopfloor.runners.local import FailedNodesError
+from shopfloor.runners.failures import FailedNodesError
 from tests.e2e.running import kedro, results, run, start, unfinished_files
 
 REPORTS = {

@@ -10,7 +10,8 @@ from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.runners.local import EmptyGridError, FailedNodesError, LocalRunner
+from shopfloor.runners.failures import EmptyGridError, FailedNodesError
+from shopfloor.runners.local import LocalRunner
 from shopfloor.runners.missing import TOLERANT, MissingResult
 
 

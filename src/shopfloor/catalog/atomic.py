@@ -12,16 +12,15 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable
 from functools import wraps
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kedro_datasets import json, pandas, pillow, plotly, text
 from kedro_datasets._typing import ImagePreview
+from PIL import Image
 
-
-def partial_name(path: Path) -> Path:
-    """The name under which ``path`` is written until it is whole: hidden, same folder, same suffix."""
-    return path.with_name(f".partial-{path.name}")
+from shopfloor.whole_files import written_whole
 
 
 class SaveWhole:
@@ -31,14 +30,12 @@ class SaveWhole:
 
     def save(self, data: Any) -> None:
         final = Path(self._filepath)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        partial = partial_name(final)
-        self._filepath = PurePosixPath(partial)
-        try:
-            super().save(data)  # type: ignore[misc]  # the file dataset that this is mixed into
-        finally:
-            self._filepath = PurePosixPath(final)
-        partial.replace(final)
+        with written_whole(final) as partial:
+            self._filepath = PurePosixPath(partial)
+            try:
+                super().save(data)  # type: ignore[misc]  # the file dataset that this is mixed into
+            finally:
+                self._filepath = PurePosixPath(final)
 
 
 def _of_files_only(preview: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,7 +73,24 @@ class FigureDataset(SaveWhole, plotly.JSONDataset):
 class PictureDataset(SaveWhole, pillow.ImageDataset):
     """A picture as PNG or JPEG."""
 
+    def save(self, data: Image.Image) -> None:
+        with written_whole(Path(self._filepath)) as partial:
+            partial.write_bytes(encoded(data, partial.suffix, **self._save_args))
+
     @_of_files_only
     def preview(self) -> ImagePreview:
         """The file in base64. kedro-viz calls it PNG; browsers look at the content, so JPEG shows as well."""
         return ImagePreview(b64encode(Path(self._filepath).read_bytes()).decode("ascii"))
+
+
+def encoded(image: Image.Image, suffix: str, **arguments: Any) -> bytes:
+    """The content of an image file. Pillow, writing itself, takes no notice when a full disk takes half of a block.
+
+    Args:
+        image: The image.
+        suffix: Of the file's name, e.g. ``.png``.
+        **arguments: Of Pillow's ``Image.save``.
+    """
+    buffer = BytesIO()
+    image.save(buffer, format=Image.registered_extensions()[suffix.lower()], **arguments)
+    return buffer.getvalue()

@@ -7,7 +7,7 @@ from typing import Any
 
 from kedro.io import AbstractDataset
 
-from shopfloor.catalog.atomic import partial_name
+from shopfloor.whole_files import written_whole
 
 
 class CheckpointDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):
@@ -20,10 +20,9 @@ class CheckpointDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):
     def save(self, data: dict[str, Any]) -> None:
         import torch
 
-        self._filepath.parent.mkdir(parents=True, exist_ok=True)
-        partial = partial_name(self._filepath)
-        torch.save(data, partial)
-        partial.replace(self._filepath)
+        # Through a file of Python's: when the disk is full, PyTorch's own writer does not say so.
+        with written_whole(self._filepath) as partial, partial.open("wb") as file:
+            torch.save(data, file)
 
     def load(self) -> dict[str, Any]:
         import torch

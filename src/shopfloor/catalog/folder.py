@@ -10,7 +10,8 @@ import numpy as np
 from kedro.io import AbstractDataset
 from PIL import Image
 
-from shopfloor.catalog.atomic import partial_name
+from shopfloor.catalog.atomic import encoded
+from shopfloor.whole_files import written_whole
 
 
 class RenderedFolderDataset(AbstractDataset[dict[str, np.ndarray], Path]):
@@ -21,14 +22,12 @@ class RenderedFolderDataset(AbstractDataset[dict[str, np.ndarray], Path]):
         self.metadata = metadata
 
     def save(self, data: dict[str, np.ndarray]) -> None:
-        partial = partial_name(self._filepath)
-        shutil.rmtree(partial, ignore_errors=True)
-        for name, pixels in data.items():
-            path = partial / PurePosixPath(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
-        shutil.rmtree(self._filepath, ignore_errors=True)
-        partial.rename(self._filepath)
+        with written_whole(self._filepath) as partial:
+            for name, pixels in data.items():
+                path = partial / PurePosixPath(name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(encoded(Image.fromarray(pixels), path.suffix))
+            shutil.rmtree(self._filepath, ignore_errors=True)
 
     def load(self) -> Path:
         return self._filepath

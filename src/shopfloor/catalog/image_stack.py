@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
-from shopfloor.catalog.atomic import partial_name
+from shopfloor.whole_files import written_whole
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,10 @@ class ImageStackDataset(AbstractDataset[LazyStack | np.ndarray, np.ndarray]):
         self.metadata = metadata
 
     def save(self, data: LazyStack | np.ndarray) -> None:
-        self._filepath.parent.mkdir(parents=True, exist_ok=True)
-        partial = partial_name(self._filepath)
-        if isinstance(data, np.ndarray):
-            with partial.open("wb") as file:
-                np.save(file, data)
-        else:
+        with written_whole(self._filepath) as partial:
+            if isinstance(data, np.ndarray):
+                data = LazyStack(iter(data), len(data), data.shape[1:], data.dtype.str)
             _write_stack(partial, data)
-        partial.replace(self._filepath)
 
     def load(self) -> np.ndarray:
         return np.load(self._filepath, mmap_mode="r")
@@ -66,7 +62,10 @@ class ImageStackDataset(AbstractDataset[LazyStack | np.ndarray, np.ndarray]):
 
 
 def _write_stack(path: Path, data: LazyStack) -> None:
-    """Write the stack front to back: unlike a memory map being filled, that holds no pages and waits for no disk."""
+    """Write the stack front to back: unlike a memory map being filled, that holds no pages and waits for no disk.
+
+    The same bytes as those of ``numpy.save``, which does not say why it could not write.
+    """
     dtype = np.dtype(data.dtype)
     header = {"descr": dtype.str, "fortran_order": False, "shape": (data.length, *data.shape)}
     written = 0
@@ -120,13 +119,11 @@ class ImagePartDataset(AbstractDataset[ImagePart, ImagePart]):
         stack_file = getattr(data.stack, "filename", None)
         if stack_file is None:
             raise DatasetError("An image part can only be kept when its stack is a file (ImageStackDataset).")
-        self._filepath.parent.mkdir(parents=True, exist_ok=True)
         # A relative name keeps the data folder movable.
         stack = os.path.relpath(Path(stack_file).resolve(), self._filepath.parent.resolve())
         content = {"stack": Path(stack).as_posix(), "table": data.table.to_csv(index=False)}
-        partial = partial_name(self._filepath)
-        partial.write_text(json.dumps(content), encoding="utf-8")
-        partial.replace(self._filepath)
+        with written_whole(self._filepath) as partial:
+            partial.write_text(json.dumps(content), encoding="utf-8")
 
     def load(self) -> ImagePart:
         content = json.loads(self._filepath.read_text(encoding="utf-8"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 from typing import Any
 
 import lightning.pytorch as pl
@@ -25,6 +26,8 @@ def quiet_trainer(**arguments: Any) -> pl.Trainer:
     defaults: dict[str, Any] = {
         "accelerator": "cuda" if torch.cuda.is_available() else "cpu",
         "devices": 1,
+        # tqdm's own variable, which Lightning overrules: on a worker of a cluster bars would write over each other.
+        "enable_progress_bar": os.environ.get("TQDM_DISABLE") != "1",
         "deterministic": "warn",  # "True" fails on a GPU for operations that have no deterministic form
         "logger": False,
         "enable_checkpointing": False,
