@@ -48,7 +48,7 @@ def certainty(mean_intervals: pd.DataFrame, differences: pd.DataFrame) -> str:
     means = mean_intervals[mean_intervals["metric"] == "image_auroc"].dropna(subset=["value"])
     if means.empty:
         return "How sure: no interval could be computed."
-    size = int(means.loc[means["value"].idxmax(), "image_size"])
+    size = int(means.sort_values("value", ascending=False)["image_size"].iloc[0])
     best = leader(mean_intervals, differences, "image_auroc", size)
     assert best is not None  # `means` has one
     known = f"{100 * best.value:.1f} % ({100 * best.low:.1f} to {100 * best.high:.1f} over other test images)"

@@ -389,8 +389,9 @@ def show_side_by_side(
     maps = _there(with_maps, results[len(detectors) :])
     if isinstance(test_images, MissingResult) or len(scores) < 2:
         return draw_note("Fewer than two detectors have scores of these images: nothing to put side by side.")
-    has_masks = not isinstance(test_masks, MissingResult) and test_masks.table["has_pixel_labels"].any()
-    return draw_side_by_side(test_images, test_masks if has_masks else None, maps, scores)
+    if isinstance(test_masks, MissingResult) or not test_masks.table["has_pixel_labels"].any():
+        return draw_side_by_side(test_images, None, maps, scores)
+    return draw_side_by_side(test_images, test_masks, maps, scores)
 
 
 def print_figure(figure: Figure) -> Image:
