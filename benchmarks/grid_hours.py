@@ -2,9 +2,9 @@
 
 Run with ``python benchmarks/grid_hours.py`` on the machine, or one GPU of the machines, that shall do the work. Every
 detector trains two epochs on a few images made up here, with the paper's networks (untrained: their values cost
-nothing), and the second is timed. Assumptions: time grows with images, epochs and pixels; a category without published counts has
-as many training images as ``--images`` says. PatchCore's and InReaCh's memory banks grow faster than their images: for
-them the result is a lower bound. On a CPU the hours are those of one core.
+nothing), and the second is timed. Assumptions: time grows with images, epochs and pixels; a category without
+published counts has as many training images as ``--images`` says. PatchCore's and InReaCh's memory banks grow faster
+than their images: for them the result is a lower bound. On a CPU the hours are those of one core.
 """
 
 from __future__ import annotations
