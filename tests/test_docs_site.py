@@ -149,7 +149,8 @@ def test_mermaid_lies_beside_the_pages_that_draw_with_it_alone(site: Path) -> No
 def test_a_link_that_leads_nowhere_stops_the_build(link: str, tmp_path: Path) -> None:
     shutil.copy(PROJECT / "mkdocs.yml", tmp_path)
     shutil.copytree(PROJECT / "docs", tmp_path / "docs")
-    shutil.copytree(PROJECT / "notebooks", tmp_path / "notebooks")
+    for folder in ("notebooks", "reference"):
+        shutil.copytree(PROJECT / folder, tmp_path / folder)
     (tmp_path / "README.md").touch()
     with (tmp_path / "docs/index.md").open("a") as page:
         page.write(f"\n[broken]({link})\n")
@@ -162,7 +163,8 @@ def test_a_link_that_leads_nowhere_stops_the_build(link: str, tmp_path: Path) ->
 def test_a_file_of_the_repository_that_a_page_names_is_laid_into_the_site(tmp_path: Path) -> None:
     shutil.copy(PROJECT / "mkdocs.yml", tmp_path)
     shutil.copytree(PROJECT / "docs", tmp_path / "docs")
-    shutil.copytree(PROJECT / "notebooks", tmp_path / "notebooks")
+    for folder in ("notebooks", "reference"):
+        shutil.copytree(PROJECT / folder, tmp_path / folder)
     (tmp_path / "README.md").touch()
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf/some.yml").write_text("seeds: [1]\n")

@@ -59,10 +59,11 @@ def kedro(project: Path, *arguments: str, timeout: float = 300) -> tuple[int, st
 
 
 def results(project: Path) -> dict[str, bytes]:
-    """Content of every file of results by its path below ``data``, leaving out what holds times and the page itself."""
+    """Content of every file of results by its path below ``data``, leaving out what holds times and the pages."""
     data = project / "data"
     left_out = (
-        "record.json", "costs.csv", "report.html", "latency_figure.json", "index.csv", "files.csv", "_log.csv",
+        "record.json", "costs.csv", "report.html", "index.html", "summary.json", "index.csv", "files.csv", "_log.csv",
+        *(f"{cost}_figure.{suffix}" for cost in ("latency", "fit_time", "memory") for suffix in ("json", "png")),
     )  # fmt: skip
     return {
         path.relative_to(data).as_posix(): path.read_bytes()

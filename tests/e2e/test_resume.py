@@ -18,7 +18,9 @@ REPORTS = {
     f"reporting.model_evaluation.{step}"
     for step in (
         "collect_metrics", "collect_costs", "collect_scores", "collect_training_log", "make_tables", "draw_figures",
-        "render_report",
+        "measure_certainty", "rank_detectors", "make_paper_tables", "compare_with_paper", "summarise", "render_report",
+        "render_front_page",
+        *(f"print_{figure}_figure" for figure in ("image_auroc", "latency", "fit_time", "memory", "parameters", "rank")),
     )
 }  # fmt: skip
 
@@ -49,7 +51,8 @@ def test_a_deleted_checkpoint_costs_its_fit_its_prediction_its_metrics_and_the_r
     ran = without_digest(run(finished, "model_evaluation", only_missing=True))
     cell = "elpv.mono.padim.64.clean.3341"
     assert ran == REPORTS | {
-        f"training.{cell}", f"evaluation.{cell}", f"evaluation.{cell}.full.measure", f"evaluation.{cell}.examples"
+        f"training.{cell}", f"evaluation.{cell}", f"evaluation.{cell}.full.measure", f"evaluation.{cell}.examples",
+        "reporting.model_evaluation.elpv.mono.64.clean.show_side_by_side",
     }  # fmt: skip
     assert results(finished) == before, "the same seed gives the same bits"
 
