@@ -20,7 +20,8 @@ REPORTS = {
         "collect_metrics", "collect_costs", "collect_scores", "collect_training_log", "make_tables", "draw_figures",
         "measure_certainty", "rank_detectors", "make_paper_tables", "compare_with_paper", "summarise", "render_report",
         "render_front_page",
-        *(f"print_{figure}_figure" for figure in ("image_auroc", "latency", "fit_time", "memory", "parameters", "rank")),
+        "print_image_auroc_figure", "print_latency_figure", "print_fit_time_figure", "print_memory_figure",
+        "print_parameters_figure", "print_rank_figure",
     )
 }  # fmt: skip
 
