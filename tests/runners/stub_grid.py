@@ -144,4 +144,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # A shell that starts the tests in the background has what they start ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main()
