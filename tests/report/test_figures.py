@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shopfloor.report.cost_figures import COST_TITLES, cost_points
+from shopfloor.report.cost_figures import COST_TITLES, cost_points, logarithmic_ticks
 from shopfloor.report.figure_style import OKABE_ITO, detector_styles, readable
 from shopfloor.report.figures import (
     cost_figure,
@@ -324,3 +324,20 @@ sys.exit(str(heavy) if heavy else 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "values", [[823.0, 964.0], [1000.0], [1001.0, 1002.0], [20.0, 30.0], [3.0, 900.0], [0.02, 0.021]]
+)
+def test_a_logarithmic_axis_has_ticks_where_its_values_are(values):
+    low, high = min(values) / 1.35, max(values) * 1.35
+    assert len([tick for tick in logarithmic_ticks(values) if low <= tick <= high]) >= 2
+
+
+def test_the_spread_of_a_point_without_neighbours_is_drawn():
+    rows = [value_rows([("a", "x", "p", 1, "image_auroc", 0.9)])]
+    rows += [value_rows([("a", "x", "p", 1, "image_auroc", value)], test_set=f"drift_{seed}")
+             for seed, value in ((1, 0.5), (2, 0.7))]  # fmt: skip
+    (line,) = [trace for trace in drift_figure(pd.concat(rows), "image_auroc").data if trace.mode == "lines+markers"]
+    assert list(line.y) == pytest.approx([90, 60])
+    assert list(line.error_y.array) == pytest.approx([0, np.std([50, 70], ddof=1)], abs=1e-3)

@@ -101,7 +101,7 @@ def test_headline_gives_the_answer_and_the_holes(evaluation_run):
         f"Best mean image AUROC: {best:.1f} % with patchcore (256 px), over 2 datasets (4 categories)"
     )
     assert "7 of 8 cells finished, 1 failed." in text
-    assert text.endswith("Not ranked because their sets are incomplete: student_teacher.")
+    assert text.endswith("Not ranked because their sets are incomplete: student_teacher (256 px).")
 
 
 def test_headline_names_all_winners_and_needs_a_complete_set():

@@ -258,10 +258,20 @@ def _y_range(points: pd.DataFrame) -> list[float]:
 
 
 def logarithmic_ticks(values: Any) -> list[float]:
-    """1, 2, 5, 10, ... around the values; plotly's own ticks read 10, 2, 5, 100."""
+    """1, 2, 5, 10, ... around the values; plotly's own ticks read 10, 2, 5, 100.
+
+    Values that lie close together have ticks as on a linear axis, as none of those may lie near them: an axis without
+    any tick says nothing (and plotly complains of it).
+    """
+    from matplotlib.ticker import MaxNLocator
+
     if not len(values):
         return []
-    low, high = np.log10(np.min(values)), np.log10(np.max(values))
-    decades = range(int(np.floor(low)), int(np.ceil(high)) + 1)
-    steps = (1, 1.5, 2, 3, 4, 5, 7) if high - low < 1 else (1, 2, 5) if high - low < 3 else (1,)
-    return numbers(step * 10.0**decade for decade in decades for step in steps)
+    low, high = float(np.min(values)), float(np.max(values))
+    decades = np.log10(high / low)
+    if decades < _LEAST_DECADES:
+        near = MaxNLocator(nbins=4).tick_values(low / 1.1, high * 1.1)
+        return numbers(tick for tick in near if tick > 0)
+    steps = (1, 1.5, 2, 3, 4, 5, 7) if decades < 1 else (1, 2, 5) if decades < 3 else (1,)
+    whole = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    return numbers(step * 10.0**decade for decade in whole for step in steps)

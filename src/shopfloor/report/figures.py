@@ -198,6 +198,7 @@ def _comparison_figure(
             _add_band(figure, x, curve, place)
         for curve in panel:
             figure.add_scatter(
+                error_y=_error_bars(curve),
                 x=numbers(x),
                 y=[None if np.isnan(value) else value for value in numbers(curve.y)],
                 mode="lines+markers",
@@ -307,6 +308,17 @@ def _bands(x: np.ndarray, y: np.ndarray, spread: np.ndarray) -> list[tuple[np.nd
         for run in unbroken
         if len(run) > 1
     ]
+
+
+def _error_bars(curve: _Curve) -> dict[str, Any] | None:
+    """The spread of points that no band holds, as it takes two neighbours to draw one."""
+    known = np.isfinite(curve.y) & np.isfinite(curve.spread)
+    beside = np.pad(known, 1)
+    alone = known & ~beside[:-2] & ~beside[2:]
+    if not alone.any():
+        return None
+    bars = np.where(alone, curve.spread, 0)
+    return {"array": numbers(bars), "color": curve.style["color"], "thickness": 1.5}
 
 
 def _x_range(x: np.ndarray) -> list[float]:

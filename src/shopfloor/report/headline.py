@@ -25,7 +25,7 @@ def headline(metrics: pd.DataFrame) -> str:
     names = " and ".join(f"{line.detector} ({line.image_size} px)" for line in winners.itertuples())
     over = _mean_over(metrics, int(table["datasets"].iloc[0]))
     training = "clean training data" if condition == "clean" else f"training condition {condition}"
-    unranked = list(dict.fromkeys(table.loc[table["image_auroc"].isna(), "detector"]))
+    unranked = [f"{line.detector} ({line.image_size} px)" for line in table[table["image_auroc"].isna()].itertuples()]
     remark = f" Not ranked because their sets are incomplete: {', '.join(unranked)}." if unranked else ""
     return f"Best mean image AUROC: {best} % with {names}, {over}, {training}; {cells}{remark}"
 

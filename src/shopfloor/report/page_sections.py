@@ -115,7 +115,9 @@ def _certainty_section(results: Results) -> Section:
 def _drift_section(results: Results, pictures: PagePictures) -> Section:
     tables = comparison_tables(drift_table(results.metrics), {"no_drift": "no drift", "drift": "drift"})
     if results.drift_alarm_table is not None and len(results.drift_alarm_table):
-        tables.append(text_table("Drift alarm", results.drift_alarm_table))
+        alarm = results.drift_alarm_table
+        shares = [name for name in map(str, alarm) if name == "auroc" or name.startswith("batch_")]
+        tables.append(text_table("Drift alarm", alarm, percent=shares))
     if results.drift_counts is not None:
         tables.append(text_table("Drawn transforms", results.drift_counts))
     return Section("drift", "Drift", _DRIFT_TEXT, tables=tables, pictures=pictures_that_fit(pictures, "galleries"))
@@ -151,7 +153,7 @@ _DRIFT_TEXT = (
     "Percent, on the test images as they are and with one or two changes of camera position, lighting or image "
     "quality. Training images never drift. The spread is that of the drift seeds; masks follow the geometry, and a bad "
     "image whose defect left the picture stays bad. The drift alarm asks whether the scores of good parts alone betray "
-    "the drift: of single images (probability that a drifted one scores higher; below 0.5 where drift lowers scores), "
+    "the drift: of single images (probability that a drifted one scores higher; below 50 where drift lowers scores), "
     "and of batches (probability that a drifted batch is the stranger one, and share of drifted batches found where 5 "
     "% of the clean ones may raise the alarm)."
 )
