@@ -54,6 +54,7 @@ def test_a_deleted_checkpoint_costs_its_fit_its_prediction_its_metrics_and_the_r
     assert ran == REPORTS | {
         f"training.{cell}", f"evaluation.{cell}", f"evaluation.{cell}.full.measure", f"evaluation.{cell}.examples",
         "reporting.model_evaluation.elpv.mono.64.clean.show_side_by_side",
+        "reporting.model_evaluation.elpv.mono.64.clean.show_score_distributions",
     }  # fmt: skip
     assert results(finished) == before, "the same seed gives the same bits"
 

@@ -21,7 +21,7 @@ from shopfloor.report.figures import (
     score_histogram,
     size_figure,
 )
-from shopfloor.report.print_figure import draw, print_figure
+from shopfloor.report.print_figure import draw, print_below_one_another, print_figure
 from shopfloor.report.print_text import plain_text
 from shopfloor.report.training_curves import training_figures
 from tests.report.conftest import cell_scores, value_rows
@@ -303,3 +303,14 @@ def test_lines_are_told_apart_in_grey():
 def test_plain_text():
     written = "a<br>b <i>c</i> <b class='x'>d</b><br/>e &amp;&lt;b&gt; 5 < 6 > 4"
     assert plain_text(written) == "a\nb c d\ne &<b> 5 < 6 > 4"
+
+
+def test_figures_below_one_another_have_all_their_pixels_and_names():
+    tables = {name: score_histogram(cell_scores(seed)) for seed, name in enumerate(("patchcore", "<b>padim"))}
+    one = print_figure(score_histogram(cell_scores(0))).reduce(2)
+    sheet = print_below_one_another(tables)
+    assert sheet.height > 1.8 * one.height and abs(sheet.width - one.width) < 20
+    assert [figure.layout.xaxis.title.text.partition(":")[0] for figure in tables.values()] == [
+        "patchcore",
+        "&lt;b&gt;padim",
+    ]

@@ -61,6 +61,29 @@ def print_figure(figure: Figure) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
+def print_below_one_another(figures: Mapping[str, Figure]) -> Image.Image:
+    """Several figures as one picture, half as large as they are alone; the title of its x axis tells whose each is.
+
+    Args:
+        figures: At least one, by name.
+    """
+    from PIL import Image
+
+    from shopfloor.report.figure_style import safe
+
+    pictures = []
+    for name, figure in figures.items():
+        title = figure.layout.xaxis.title.text or ""
+        figure.update_xaxes(title_text=f"{safe(name)}: {title}")
+        pictures.append(print_figure(figure).reduce(2))
+    sheet = Image.new("RGB", (max(each.width for each in pictures), sum(each.height for each in pictures)), "white")
+    top = 0
+    for picture in pictures:
+        sheet.paste(picture, (0, top))
+        top += picture.height
+    return sheet
+
+
 def draw(figure: Figure) -> Drawing:
     """The same as a matplotlib figure, 6 inches wide.
 

@@ -394,6 +394,27 @@ def show_side_by_side(
     return draw_side_by_side(test_images, test_masks, maps, scores)
 
 
+def show_score_distributions(plan: Plan, *scores: pd.DataFrame | MissingResult, detectors: Sequence[str]) -> Image:
+    """Raw scores of good and bad images of a category with the thresholds of PG2 and PB2, for print.
+
+    Args:
+        plan: The experiment's plan.
+        scores: Raw scores of each detector.
+        detectors: Names of the detectors.
+
+    Returns:
+        One histogram per detector that has scores, one below the other.
+    """
+    from shopfloor.report.print_figure import print_below_one_another
+    from shopfloor.report.score_figures import score_histogram
+    from shopfloor.report.side_by_side import draw_note
+
+    there = _there(detectors, scores)
+    if not there:
+        return draw_note("No detector has scores of these images.")
+    return print_below_one_another({name: score_histogram(table) for name, table in there.items()})
+
+
 def print_figure(figure: Figure) -> Image:
     """An interactive figure as a picture for print."""
     from shopfloor.report.print_figure import print_figure as draw

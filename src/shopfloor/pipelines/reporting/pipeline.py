@@ -137,7 +137,7 @@ def _figure_nodes(experiment: Experiment) -> list[Node]:
     return [
         *(_sum_up(experiment, *step) for step in steps),
         *prints,
-        *(_side_by_side(experiment, cells) for cells in _groups(experiment)),
+        *(node for cells in _groups(experiment) for node in _picture_nodes(experiment, cells)),
     ]
 
 
@@ -204,6 +204,22 @@ def _groups(experiment: Experiment) -> list[list[Cell]]:
         if cell.condition.name == baseline:
             groups.setdefault(f"{cell.dataset}/{cell.category}/{cell.image_size}", {}).setdefault(cell.detector, cell)
     return [list(cells.values()) for cells in groups.values() if len(cells) > 1]
+
+
+def _picture_nodes(experiment: Experiment, cells: list[Cell]) -> list[Node]:
+    """What several detectors make of the same images: scores, and some of the images."""
+    return [_score_distributions(experiment, cells), _side_by_side(experiment, cells)]
+
+
+def _score_distributions(experiment: Experiment, cells: list[Cell]) -> Node:
+    return Node(
+        func=bind(nodes.show_score_distributions, detectors=[cell.detector for cell in cells]),
+        inputs=[experiment.plan_name, *(cell.scores for cell in cells)],
+        outputs=experiment.dataset_name(f"{cells[0].part_name}.score_distributions"),
+        name=f"{experiment.name}.{cells[0].part_name}.show_score_distributions",
+        namespace=STAGE,
+        tags=TOLERANT,
+    )
 
 
 def _side_by_side(experiment: Experiment, cells: list[Cell]) -> Node:
