@@ -202,7 +202,7 @@ def _groups(experiment: Experiment) -> list[list[Cell]]:
     groups: dict[str, dict[str, Cell]] = {}
     for cell in plain:
         if cell.condition.name == baseline:
-            groups.setdefault(f"{cell.dataset}/{cell.category}/{cell.image_size}", {}).setdefault(cell.detector, cell)
+            groups.setdefault(cell.images_name, {}).setdefault(cell.detector, cell)
     return [list(cells.values()) for cells in groups.values() if len(cells) > 1]
 
 
