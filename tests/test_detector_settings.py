@@ -37,7 +37,7 @@ def parameters() -> dict[str, Any]:
                 "encoder": "vit",
                 "textures": "dtd",
                 "foreground": "automatic",
-                "learning_type": "supervised",
+                "learning_type": "unsupervised",
                 "balance": {"good": 6, "bad": 2, "batches": 5},
             },
             "plain": plain,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from shopfloor.cell import Cell, each_once
 from shopfloor.config import ProjectConfigLoader
@@ -83,6 +85,72 @@ def test_the_training_lengths_are_those_of_the_paper() -> None:
     }  # fmt: skip
 
 
+PAPER_DETECTORS = (*sorted(ONE_CLASS), "inreach", "dra", "devnet")
+WIDE_RESNET = "wide_resnet50_2.tv_in1k"
+
+
+def test_the_arguments_of_the_paper_are_those_of_its_specifications() -> None:
+    """Protocol 1 and 5, no. 29; per detector the first section of its specification."""
+    three = ["layer1", "layer2", "layer3"]
+    blocks = [f"layer{stage}.{block}" for stage, numbers in (("1", "012"), ("2", "0123"), ("3", "12345"), ("4", "0"))
+              for block in numbers]  # fmt: skip
+    expected = {
+        "patchcore": (WIDE_RESNET, {"layers": three[1:], "coreset_sampling_ratio": 0.1, "num_neighbors": 9}),
+        "reverse_distillation": (WIDE_RESNET, {"layers": three, "bottleneck_width": 64}),
+        "mmr": (WIDE_RESNET, {"layers": three}),
+        "csflow": (
+            "torchvision/efficientnet_b5.IMAGENET1K_V1",
+            {"layer": "features.6.8", "cross_conv_hidden_channels": 1024, "n_coupling_blocks": 4},
+        ),
+        "msflow": (WIDE_RESNET, {"layers": three, "blocks": [2, 5, 8]}),
+        "simplenet": (WIDE_RESNET, {"layers": three[1:], "embedding_size": 1536, "noise_std": 0.015}),
+        "draem": (None, {}),
+        "glass": (
+            WIDE_RESNET,
+            {"layers": three[1:], "pretrain_embed_dim": 1536, "target_embed_dim": 1536, "discriminator_hidden": 1024,
+             "distribution": "spectrum"},
+        ),
+        "inreach": (
+            WIDE_RESNET,
+            {"layers": blocks, "pretrain_dimension": 1024, "target_dimension": 1024, "exchange_indices": True},
+        ),
+        "dra": ("resnet18.tv_in1k", {"layer": "layer4", "normal_references": False, "reference_pool": 2000}),
+        "devnet": ("resnet18.tv_in1k", {"layer": "layer4", "rotation": True}),
+    }  # fmt: skip
+    detectors = parameters("paper")["detectors"]
+    found = {name: (detectors[name].get("backbone"), detectors[name]["init_args"]) for name in PAPER_DETECTORS}
+    assert found == expected
+    assert detectors["mmr"]["encoder"] == "vit_base_patch16_224.mae"
+
+
+def test_the_batches_of_the_paper_are_those_of_its_specifications() -> None:
+    detectors = parameters("paper")["detectors"]
+    assert {name: detectors[name]["batch_size"] for name in PAPER_DETECTORS} == {
+        "patchcore": 16, "reverse_distillation": 16, "mmr": 16, "csflow": 16, "msflow": 8, "simplenet": 8, "draem": 8,
+        "glass": 8, "inreach": 16, "dra": 48, "devnet": 48,
+    }  # fmt: skip
+    balanced = {name: detectors[name]["balance"] for name in PAPER_DETECTORS if "balance" in detectors[name]}
+    assert balanced == {
+        "dra": {"good": 32, "bad": 16, "batches": 20},
+        "devnet": {"good": 24, "bad": 24, "batches": 20},
+    }
+
+
+@pytest.mark.parametrize("detector", PAPER_DETECTORS)
+def test_no_argument_of_the_demo_is_left_in_the_paper(detector: str) -> None:
+    """The environments are merged key by key, so what the paper's does not name would be the demo's."""
+    read = {env: yaml.safe_load((PROJECT / "conf" / path).read_text())["detectors"][detector]
+            for env, path in (("base", "base/parameters_detectors.yml"), ("paper", "paper/parameters.yml"))}  # fmt: skip
+    assert set(read["base"].get("init_args") or {}) <= set(read["paper"].get("init_args") or {})
+
+
+@pytest.mark.parametrize("detector", sorted({*PAPER_DETECTORS} - {"patchcore"}))
+def test_the_page_of_a_detector_shows_its_settings_in_the_paper(detector: str) -> None:
+    page = (PROJECT / "docs/detectors" / f"{detector}.md").read_text()
+    (shown,) = re.findall(rf"```yaml\n({detector}:.*?)```", page, flags=re.DOTALL)
+    assert yaml.safe_load(shown) == {detector: parameters("paper")["detectors"][detector]}
+
+
 def test_drift_has_three_seeds_and_no_training_of_its_own(paper: dict[str, tuple[Cell, ...]]) -> None:
     cells = [cell for cell in paper["data_drift"] if cell.dataset != "aebad_s"]
     assert {cell.drift.seed for cell in cells if cell.drift} == SEEDS
@@ -135,6 +203,9 @@ def test_the_rules_of_stopping_share_their_split_and_not_their_training(paper: d
     ("path", "value", "text"),
     [
         ("validation.detectors", ["patchcore"], "validation.detectors: patchcore has no epochs to stop between"),
+        ("model_evaluation.detectors", ["dra"], "model_evaluation.detectors: dra learns from labelled bad images"),
+        ("noisy_labels.detectors", ["devnet"], "noisy_labels.detectors: devnet learns from labelled bad images"),
+        ("validation.detectors", ["dra"], "and validation trains on good ones only. List it in supervised.detectors."),
         ("supervised.detectors", ["padim"], "supervised.detectors: padim does not learn from labelled bad images"),
         ("supervised.bad_images", 0, "supervised.bad_images: expected a whole number of at least 1"),
         ("supervised.bad_images_of", {"elvp": 3}, "supervised.bad_images_of: elvp is unknown"),

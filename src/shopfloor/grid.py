@@ -88,8 +88,20 @@ def expand_experiments(parameters: Parameters) -> dict[str, Experiment]:
         settings = block_of(parameters, name)
         check_keys(name, settings, _EXPERIMENT_KEYS | _OWN_KEYS.get(name, set()))
         cells = tuple(dict.fromkeys(expand(parameters, name, settings)))
+        _refuse_supervised_without_labels(name, cells)
         experiments[name] = Experiment(name, cells, settings, reported)
     return experiments
+
+
+def _refuse_supervised_without_labels(name: str, cells: Iterable[Cell]) -> None:
+    """A supervised detector would train in silence, on good images alone."""
+    for cell in cells:
+        if cell.detector_settings["learning_type"] == "supervised" and cell.condition.kind != "supervised":
+            raise GridError(
+                f"{name}.detectors: {cell.detector} learns from labelled bad images "
+                f"(detectors.{cell.detector}.learning_type is supervised), and {name} trains on good ones only. "
+                "List it in supervised.detectors."
+            )
 
 
 def checked_categories(parameters: Parameters) -> list[Category]:
