@@ -139,8 +139,9 @@ def test_the_batches_of_the_paper_are_those_of_its_specifications() -> None:
 @pytest.mark.parametrize("detector", PAPER_DETECTORS)
 def test_no_argument_of_the_demo_is_left_in_the_paper(detector: str) -> None:
     """The environments are merged key by key, so what the paper's does not name would be the demo's."""
+    files = {"base": "base/parameters_detectors.yml", "paper": "paper/parameters.yml"}
     read = {env: yaml.safe_load((PROJECT / "conf" / path).read_text())["detectors"][detector]
-            for env, path in (("base", "base/parameters_detectors.yml"), ("paper", "paper/parameters.yml"))}  # fmt: skip
+            for env, path in files.items()}  # fmt: skip
     assert set(read["base"].get("init_args") or {}) <= set(read["paper"].get("init_args") or {})
 
 
