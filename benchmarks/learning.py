@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 
 PROJECT = Path(__file__).resolve().parents[1]
+# What a detector keeps of its training images without learning from them: with it, it can score before it has learned.
+REFERENCES = {"dra": ("model.reference_pool", "model.mean", "model.std")}
 
 
 def settings(changes: Path | None = None) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def measure(checkpoint: dict[str, Any], data: dict[str, Any]) -> dict[str, float
 
 
 def measure_untrained(
-    checkpoint: dict[str, Any], given: dict[str, Any], seed: int, data: dict[str, Any]
+    name: str, checkpoint: dict[str, Any], given: dict[str, Any], seed: int, data: dict[str, Any]
 ) -> dict[str, float]:
     """As :func:`measure`, of the detector as it is built; nothing for one that cannot score before it is trained."""
     import lightning.pytorch as pl
@@ -95,8 +97,9 @@ def measure_untrained(
     pl.seed_everything(seed, workers=True, verbose=False)
     with use_networks(given):
         module = build(**{key: value for key, value in checkpoint.items() if key != "state_dict"})
+    kept = {key: checkpoint["state_dict"][key] for key in REFERENCES.get(name, ())}
     try:
-        return measure({**checkpoint, "state_dict": module.state_dict()}, data)
+        return measure({**checkpoint, "state_dict": {**module.state_dict(), **kept}}, data)
     except (DetectorError, ValueError):  # an empty memory bank, a classifier without coefficients
         return {}
 
@@ -125,7 +128,8 @@ def trials(name: str, parameters: dict[str, Any], data: dict[str, Any], options:
             extras=extras,
         )  # fmt: skip
         line = {"detector": name, "seed": seed, "epochs": record["epochs"], **measure(checkpoint, data)}
-        line |= {f"untrained_{key}": value for key, value in measure_untrained(checkpoint, given, seed, data).items()}
+        untrained = measure_untrained(name, checkpoint, given, seed, data)
+        line |= {f"untrained_{key}": value for key, value in untrained.items()}
         lines.append({**line, "seconds": time.perf_counter() - start})
         print(pd.DataFrame([lines[-1]]).round(1).to_string(index=False), flush=True)
     return pd.DataFrame(lines)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from shopfloor.report.change import change_sentence
 from shopfloor.report.front_page import render_front_page
 from shopfloor.report.headline import certainty
 from shopfloor.report.summary import detector_numbers, summarise
@@ -55,6 +56,20 @@ def test_a_detector_has_one_line_over_all_experiments_and_holes_are_no_numbers()
     assert "<b>91.3</b>" in page and "<b>88.0</b>" not in page
     assert page.index("model_evaluation/report.html") < page.index("data_drift/report.html"), "in the protocol's order"
     assert "Not run yet: input_size, noisy_labels, supervised, validation." in page
+
+
+def test_what_is_lost_is_said_beside_the_clean_numbers() -> None:
+    clean = value_rows([("a", "x", name, 1, "image_auroc", value) for name, value in zip("pqr", (0.9, 0.8, 0.7))])
+    drifted = clean.assign(test_set="drift_1", value=[0.6, 0.78, np.nan])
+    text = change_sentence("data_drift", pd.concat([clean, drifted]))
+    assert text == ("AUROC change, drift (1 not known): -2.0 points with q, the steadiest, -30.0 with p.")
+    one = pd.concat([clean, drifted]).query("detector == 'q'")
+    assert change_sentence("data_drift", one) == "AUROC change, drift: -2.0 points with q."
+    assert not change_sentence("data_drift", clean), "no drift yet"
+    assert not change_sentence("model_evaluation", clean)
+    page = render_front_page({"data_drift": summary_of("data_drift", {}, change=text)})
+    assert text in page
+    render_front_page({"data_drift": summary_of("data_drift", {})})  # a summary of an earlier version
 
 
 def test_the_shortest_time_is_the_best() -> None:

@@ -104,6 +104,12 @@ def test_headline_gives_the_answer_and_the_holes(evaluation_run):
     assert text.endswith("Not ranked because their sets are incomplete: student_teacher (256 px).")
 
 
+def test_the_head_says_what_wrong_labels_cost(noisy_page, evaluation_page):
+    head = noisy_page[: noisy_page.index("<nav")]
+    assert re.search(r"AUROC change, \d+ % wrong labels: [+-]\d+\.\d points with \w+, the steadiest, ", head)
+    assert "AUROC change" not in evaluation_page[: evaluation_page.index("<nav")]
+
+
 def test_headline_names_all_winners_and_needs_a_complete_set():
     tie = value_rows([("a", "x", "p", 1, "image_auroc", 0.90), ("a", "x", "q", 1, "image_auroc", 0.9001)])
     assert headline(tie).startswith(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import pandas as pd
 
+from shopfloor.report.change import change_sentence
 from shopfloor.report.headline import certainty, headline
 from shopfloor.report.page_pictures import PagePictures, pictures_that_fit, plots
 from shopfloor.report.page_sections import sections
@@ -111,6 +112,7 @@ def render_page(
         run=run,
         headline=headline(metrics),
         certainty=certainty(results.mean_intervals, results.differences),
+        change=change_sentence(run["experiment"], metrics),
         generated=list(dict.fromkeys(categories.loc[categories["generated"].eq(True), "dataset"])),
         failures=text_table("Runs without a result", failures_table(metrics)),
         unavailable=text_table("Not available", named_metrics(unavailable_table(metrics))),

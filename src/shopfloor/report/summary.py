@@ -7,14 +7,7 @@ from typing import Any
 import pandas as pd
 
 from shopfloor.report.baseline import baseline_condition
-from shopfloor.report.comparison import (
-    MEAN_OVER_DATASETS,
-    drift_table,
-    noise_levels,
-    noise_percent,
-    noise_table,
-    size_table,
-)
+from shopfloor.report.change import change_sentence, changes
 from shopfloor.report.headline import certainty, headline
 from shopfloor.report.page import Run
 from shopfloor.report.results import Results
@@ -32,7 +25,7 @@ def summarise(run: Run, results: Results) -> dict[str, Any]:
 
     Returns:
         Plain data for a JSON file: ``experiment``, ``title``, ``demo_note``, ``finished``, ``answer``, ``certainty``,
-        ``cells`` (planned, finished, failed, missing), ``training_hours``, ``grid``, ``seeds``, ``versions``,
+        ``change``, ``cells`` (planned, finished, failed, missing), ``training_hours``, ``grid``, ``seeds``, ``versions``,
         ``environment`` and ``detectors``: per detector numbers under the labels that they are printed with, percent
         or points; None stands for a hole.
     """
@@ -44,6 +37,7 @@ def summarise(run: Run, results: Results) -> dict[str, Any]:
         "finished": run["finished"],
         "answer": headline(results.metrics),
         "certainty": certainty(results.mean_intervals, results.differences),
+        "change": change_sentence(run["experiment"], results.metrics),
         "cells": count._asdict(),
         "training_hours": float(results.costs["fit_seconds"].astype(float).sum()) / 3600,
         "grid": {name: list(map(str, values)) for name, values in run["grid"].items()},
@@ -61,14 +55,9 @@ def detector_numbers(experiment: str, results: Results) -> dict[str, dict[str, f
         experiment: Name of the pipeline.
         results: Its tables.
     """
-    numbers = {
-        "model_evaluation": lambda: _clean_numbers(results),
-        "input_size": lambda: _size_change(results.metrics),
-        "data_drift": lambda: _change(drift_table(results.metrics), "no_drift", "drift", "AUROC change, drift"),
-        "noisy_labels": lambda: _noise_change(results.metrics),
-        "supervised": lambda: _clean_numbers(results),
-    }
-    return numbers[experiment]() if experiment in numbers and len(results.metrics) else {}
+    if experiment in {"model_evaluation", "supervised"} and len(results.metrics):
+        return _clean_numbers(results)
+    return changes(experiment, results.metrics)
 
 
 def _clean_numbers(results: Results) -> dict[str, dict[str, float | None]]:
@@ -85,33 +74,6 @@ def _clean_numbers(results: Results) -> dict[str, dict[str, float | None]]:
         latency = _number(of_detector["predict_ms_per_image"].astype(float).mean()) if len(of_detector) else None
         lines[str(line["detector"])] = {**measured, "Prediction per image, ms": latency}
     return lines
-
-
-def _noise_change(metrics: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    levels = noise_levels(metrics)
-    if not levels:
-        return {}
-    label = f"AUROC change, {noise_percent(levels[-1]):g} % wrong labels"
-    return _change(noise_table(metrics), "clean_same_test", f"{levels[-1]}_same_test", label)
-
-
-def _size_change(metrics: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    sizes = sorted(metrics["image_size"].unique())
-    if len(sizes) < 2:
-        return {}
-    label = f"AUROC change, {sizes[0]} to {sizes[-1]} px"
-    return _change(size_table(metrics), str(sizes[0]), str(sizes[-1]), label)
-
-
-def _change(table: pd.DataFrame, before: str, after: str, label: str) -> dict[str, dict[str, float | None]]:
-    """Points of image AUROC from one column of a comparison to another, mean over datasets."""
-    lines = table[table["metric"] == "image_auroc"]
-    if (lines["dataset"] == MEAN_OVER_DATASETS).any():
-        lines = lines[lines["dataset"] == MEAN_OVER_DATASETS]
-    lines = lines.drop_duplicates("detector")
-    return {
-        str(line["detector"]): {label: _number(100 * (line[after] - line[before]))} for line in lines.to_dict("records")
-    }
 
 
 def _number(value: float) -> float | None:
