@@ -59,10 +59,12 @@ def test_a_detector_has_one_line_over_all_experiments_and_holes_are_no_numbers()
 
 
 def test_what_is_lost_is_said_beside_the_clean_numbers() -> None:
-    clean = value_rows([("a", "x", name, 1, "image_auroc", value) for name, value in zip("pqr", (0.9, 0.8, 0.7))])
+    clean = value_rows(
+        [("a", "x", name, 1, "image_auroc", value) for name, value in zip("pqr", (0.9, 0.8, 0.7), strict=True)]
+    )
     drifted = clean.assign(test_set="drift_1", value=[0.6, 0.78, np.nan])
     text = change_sentence("data_drift", pd.concat([clean, drifted]))
-    assert text == ("AUROC change, drift (1 not known): -2.0 points with q, the steadiest, -30.0 with p.")
+    assert text == "AUROC change, drift (1 not known): -2.0 points with q, the steadiest, -30.0 with p."
     one = pd.concat([clean, drifted]).query("detector == 'q'")
     assert change_sentence("data_drift", one) == "AUROC change, drift: -2.0 points with q."
     assert not change_sentence("data_drift", clean), "no drift yet"

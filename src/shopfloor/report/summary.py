@@ -25,9 +25,9 @@ def summarise(run: Run, results: Results) -> dict[str, Any]:
 
     Returns:
         Plain data for a JSON file: ``experiment``, ``title``, ``demo_note``, ``finished``, ``answer``, ``certainty``,
-        ``change``, ``cells`` (planned, finished, failed, missing), ``training_hours``, ``grid``, ``seeds``, ``versions``,
-        ``environment`` and ``detectors``: per detector numbers under the labels that they are printed with, percent
-        or points; None stands for a hole.
+        ``change``, ``cells`` (planned, finished, failed, missing), ``training_hours``, ``grid``, ``seeds``,
+        ``versions``, ``environment`` and ``detectors``: per detector numbers under the labels that they are printed
+        with, percent or points; None stands for a hole.
     """
     count = count_cells(results.metrics)
     return {
