@@ -14,11 +14,12 @@ import timm
 import torch
 from anomalib.data import ImageBatch
 from anomalib.engine import Engine
+from anomalib.metrics import AUROC, Evaluator
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.detectors.backbones import read_weights, use_networks
+from shopfloor.detectors.backbones import WeightsMismatch, read_weights, use_networks
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartDataModule
 from shopfloor.detectors.fit import TrainingExtras, fit
@@ -136,8 +137,7 @@ def test_defaults_are_the_papers(paper):
     assert all(defaults[name] is True for name in ("pre_trained", "encoder_pre_trained", "augmentation"))
     assert paper.input_size == (256, 256)
     assert paper.model.target.feature_extractor.pretrained_cfg["tag"] == "tv_in1k"
-    assert "max_epochs" not in paper.trainer_arguments
-    assert not paper.trainer_arguments.get("gradient_clip_val")
+    assert paper.trainer_arguments == {"num_sanity_val_steps": 0}  # no length and no clipping of its own
 
 
 def test_layers_of_the_encoder(paper):
@@ -197,6 +197,18 @@ def test_shapes_are_the_specified(size, sides):
     result = model.eval()(torch.empty(2, 3, size, size, device="meta"))
     assert result.pred_score.shape == (2,)
     assert result.anomaly_map.shape == (2, 1, size, size)
+
+
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_sizes_of_the_experiments(size):
+    model = small_model(input_size=(size, size))
+    with torch.inference_mode():
+        loss = MmrLoss()(*model.train()(images(1, size=size)))
+        result: Any = model.eval()(images(1, size=size))
+    assert 0 < loss < 6
+    assert result.anomaly_map.shape == (1, 1, size, size)
+    assert result.anomaly_map.isfinite().all()
+    assert result.pred_score == result.anomaly_map.max()
 
 
 @pytest.mark.parametrize(
@@ -372,6 +384,12 @@ def test_weights_that_are_not_loaded_are_drawn_as_specified():
         assert float(token.detach().std()) == pytest.approx(0.02, rel=0.2)
     branch: Any = decoder.branches[0]
     check_uniform(branch[-2].weight, 1 / math.sqrt(64 * 9))  # the 3x3 convolution, torch's default
+    enlarging: list[Any] = [part for part in branch if isinstance(part, nn.ConvTranspose2d)]
+    assert len(enlarging) == 2
+    for convolution in enlarging:
+        bound = 1 / math.sqrt(convolution.out_channels * 4)  # of a transposed one torch counts the outputs
+        check_uniform(convolution.weight, bound)
+        assert 0.8 * bound < convolution.bias.abs().max() <= bound
 
 
 def test_both_networks_get_their_weights(weights):
@@ -385,6 +403,24 @@ def test_both_networks_get_their_weights(weights):
         state = getattr(encoder, part).state_dict()
         assert state.keys() == {key.removeprefix(f"{prefix}.") for key in given if key.startswith(f"{prefix}.")}
         assert all(torch.equal(tensor, given[f"{prefix}.{key}"]) for key, tensor in state.items())
+
+
+def test_student_from_scratch(weights):
+    init_args = {"layers": LAYERS, "encoder": TRANSFORMER, "encoder_pre_trained": False}
+    entry = {key: value for key, value in DETECTOR.items() if key != "encoder"} | {"init_args": init_args}
+    one_step = {"max_epochs": 8, "max_steps": 1}  # at rate 0, so that the first weights are kept
+    checkpoint, _ = fit(part_of(2), {**entry, "trainer": one_step}, {}, weights[NETWORK], S, 0)
+    qkv = checkpoint["state_dict"]["model.student.encoder.blocks.0.attn.qkv.weight"]
+    check_uniform(qkv, math.sqrt(6 / (4 * 192)))
+    _, maps, _ = predict(checkpoint, part_of(2, seed=1), batch_size=2)
+    assert maps is not None
+    assert np.isfinite(maps).all()
+
+
+def test_weights_for_a_student_from_scratch_are_refused(fit_on):
+    message = f"'{TRANSFORMER}'.*in init_args.*'encoder'.*'encoder_pre_trained: false'"
+    with pytest.raises(WeightsMismatch, match=message):
+        fit_on(part_of(1), init_args={"layers": LAYERS, "encoder_pre_trained": False})
 
 
 def test_target_keeps_the_weights_it_was_given(fitted, weights):
@@ -516,7 +552,8 @@ class _Rates(pl.Callback):
 def small_detector(**settings):
     arguments: dict[str, Any] = {"backbone": NETWORK, "encoder": TRANSFORMER, "evaluator": False, "visualizer": False}
     pre_processor = Mmr.configure_pre_processor((S, S))
-    return Mmr(**arguments, pre_trained=False, encoder_pre_trained=False, pre_processor=pre_processor, **settings)
+    arguments |= {"pre_trained": False, "encoder_pre_trained": False, "pre_processor": pre_processor}
+    return Mmr(**{**arguments, **settings})
 
 
 def test_every_epoch_is_trained_at_its_rate():
@@ -529,14 +566,33 @@ def test_every_epoch_is_trained_at_its_rate():
     assert rates.rates[::2] == rates.rates[1::2] == pytest.approx([0, 5e-4, 1e-3, 1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
 
 
-def test_anomalibs_engine_trains_it(tmp_path):
-    detector = small_detector()
+class _WithValidation(PartDataModule):
+    """What anomalib's own data modules are like: with a name, and with images to validate and to test on."""
+
+    name = category = "parts"
+
+    def val_dataloader(self):
+        return self.labelled_dataloader()
+
+    test_dataloader = val_dataloader
+
+
+def test_anomalibs_engine_trains_validates_and_predicts(tmp_path):
+    auroc = AUROC(fields=["pred_score", "gt_label"], prefix="image_")
+    detector = small_detector(evaluator=Evaluator(val_metrics=auroc))
     before = [parameter.detach().clone() for parameter in detector.model.student.parameters()]
-    data: Any = PartDataModule(part_of(4), batch_size=2)
-    data.name = data.category = "parts"
+    part = part_of(4)
+    part.table.loc[2:, "label"] = "bad"
+    data: Any = _WithValidation(part, batch_size=2)
     engine = Engine(default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False, max_epochs=1)
     engine.fit(detector, datamodule=data)
     assert not any(map(torch.equal, detector.model.student.parameters(), before))
+    assert float(engine.trainer.callback_metrics["image_AUROC"]) in {0, 0.25, 0.5, 0.75, 1}
+    predictions: Any = engine.predict(detector, datamodule=data)
+    maps = torch.cat([batch.anomaly_map for batch in predictions])
+    assert maps.shape[0] == 4
+    assert maps.shape[-2:] == (S, S)
+    assert maps.isfinite().all()
 
 
 def ramps(n):

@@ -23,7 +23,7 @@ from shopfloor.detectors.backbones import read_weights, use_weights
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartDataModule
 from shopfloor.detectors.fit import fit
-from shopfloor.detectors.msflow import Msflow
+from shopfloor.detectors.msflow import Msflow, lightning_model
 from shopfloor.detectors.msflow.anomaly_map import additive_map, mean_of_largest, multiplicative_map
 from shopfloor.detectors.msflow.features import FeaturePyramid
 from shopfloor.detectors.msflow.fusion_flow import FusionFlow
@@ -99,6 +99,23 @@ def whole():
 # The specified sizes
 
 
+def test_defaults_are_the_papers(monkeypatch):
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(lightning_model, "MsflowModel", lambda **settings: given.update(settings) or nn.Identity())
+    detector = Msflow(**WITHOUT_PARTS)
+    assert given == {
+        "backbone": WIDE,
+        "layers": tuple(RESNET_LAYERS),
+        "pre_trained": True,
+        "blocks": (2, 5, 8),
+        "padding": "reflect",
+        "score_map": "additive",
+    }
+    assert detector.input_size == (256, 256)
+    clipping = {"gradient_clip_val": 2.0, "gradient_clip_algorithm": "norm"}
+    assert detector.trainer_arguments == {"num_sanity_val_steps": 0, **clipping}
+
+
 def test_numbers_of_parameters_are_the_specified(whole):
     of_flows = [trained_number(flow) for flow in whole.parallel_flows.flows]
     assert of_flows == [1_550_976, 11_993_280, 66_393_600]
@@ -138,6 +155,22 @@ def test_grids_at_other_sizes_are_the_specified(size, sides):
         maps = FeaturePyramid(WIDE, RESNET_LAYERS, pre_trained=False)(torch.empty(1, 3, size, size))
     expected = [(1, channels, side, side) for channels, side in zip((256, 512, 1024), sides, strict=True)]
     assert [tuple(m.shape) for m in maps] == expected
+
+
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_sizes_of_the_experiments(size):
+    torch.manual_seed(0)
+    model = MsflowModel(LITE0, LITE0_LAYERS, pre_trained=False, blocks=[1, 1, 1])
+    images = noise(1, 3, size, size)
+    with torch.inference_mode():
+        latents, log_determinant = model.train()(images)
+        result: Any = model.eval()(images)
+    expected = [(1, channels, size // stride, size // stride) for channels, stride in ((24, 8), (40, 16), (112, 32))]
+    assert [tuple(latent.shape) for latent in latents] == expected
+    assert MsflowLoss()(latents, log_determinant).isfinite()
+    assert result.anomaly_map.shape == (1, 1, size, size)
+    assert result.anomaly_map.isfinite().all()
+    assert 0 < result.pred_score.item() <= result.anomaly_map.max().item()
 
 
 # The frozen network
@@ -263,6 +296,17 @@ def test_block_is_that_of_freia():
     torch.testing.assert_close(log_determinant, expected_determinant)
 
 
+def test_convolutions_of_the_flows_are_drawn_as_torch_does(whole):
+    flows = [*whole.parallel_flows.modules(), *whole.fusion_flow.modules()]
+    convolutions: list[Any] = [module for module in flows if isinstance(module, nn.Conv2d)]
+    assert len(convolutions) == 2 * (2 + 5 + 8) + 2 * (2 + 2 * 3)
+    for convolution in convolutions:
+        bound = 1 / np.sqrt(9 * convolution.in_channels)
+        for values in (convolution.weight.detach(), convolution.bias.detach()):
+            assert 0.9 * bound < values.abs().max() <= bound
+        assert convolution.weight.std().item() == pytest.approx(bound / np.sqrt(3), rel=0.02)
+
+
 def test_fusion_without_parameters_is_a_permutation():
     flow = FusionFlow([6, 8, 10])
     for parameter in flow.parameters():
@@ -349,11 +393,29 @@ def test_flows_invert(name):
     torch.testing.assert_close(inverse_log_determinant, -log_determinant)
 
 
-@pytest.mark.parametrize("name", FLOWS)
+def test_flows_of_full_size_invert_in_single_precision(whole):
+    maps = [noise(1, 256, 8, 8), noise(1, 512, 4, 4), noise(1, 1024, 2, 2)]
+    with torch.inference_mode():
+        between, _ = whole.parallel_flows(maps)
+        latents, _ = whole.fusion_flow(between)
+        inverted, _ = whole.parallel_flows(whole.fusion_flow(latents, rev=True)[0], rev=True)
+    for before, after in zip(maps, inverted, strict=True):
+        assert (after - before).abs().max() < 1e-5
+
+
+def whole_of_small_flows():
+    """A model that takes features of the shapes of the fusion flow for images, and gives their latent values."""
+    model = MsflowModel(LITE0, LITE0_LAYERS, pre_trained=False, blocks=[1, 1, 1])
+    model.feature_pyramid = nn.Identity()  # type: ignore[assignment]
+    model.parallel_flows, model.fusion_flow = ParallelFlows([4, 3, 6], [1, 3, 2]), FusionFlow([4, 3, 6])
+    return model.train()
+
+
+@pytest.mark.parametrize("name", [*FLOWS, "whole"])
 def test_log_determinants_are_those_of_the_jacobian(name):
     torch.manual_seed(1)
-    flow = shake(FLOWS[name]())
-    shapes = SHAPES[name]
+    flow = shake(FLOWS.get(name, whole_of_small_flows)())
+    shapes = SHAPES.get(name, SHAPES["fusion flow"])
     sizes = [int(np.prod(shape)) for shape in shapes]
     values = noise(2, sum(sizes), dtype=torch.float64)
 
@@ -504,6 +566,41 @@ def test_multiplicative_map():
     assert maps.flatten().tolist() == pytest.approx(expected.tolist(), abs=1e-6)
     # Enlarged as logarithms: half way between two pixels it is the geometric mean.
     assert multiplicative_map([first], (3, 3))[0, 0, 0, 1].item() == pytest.approx(1 - np.exp(-0.5), abs=1e-6)
+
+
+def enlarged(maps):
+    """Bilinear interpolation of maps ``(B, n, n)`` to S x S that keeps the corners in place."""
+    n = maps.shape[-1]
+    places = np.linspace(0, n - 1, S)
+    matrix = np.stack([np.interp(places, range(n), peak) for peak in np.eye(n)], axis=1)
+    return matrix @ maps @ matrix.T
+
+
+def of_largest(maps):
+    return np.sort(maps.reshape(len(maps), -1), axis=1)[:, -122:].mean(1)  # floor(0.03 * 64 * 64)
+
+
+@pytest.mark.parametrize("score_map", ["additive", "multiplicative"])
+def test_map_and_score_of_an_image_are_the_specified(score_map):
+    torch.manual_seed(0)
+    model = MsflowModel(LITE0, LITE0_LAYERS, pre_trained=False, blocks=BLOCKS, score_map=score_map).double()
+    for flow in (model.parallel_flows, model.fusion_flow):
+        shake(flow, spread=0.05)
+    images = noise(2, 3, S, S, dtype=torch.float64)
+    with torch.inference_mode():
+        latents, _ = model.train()(images)
+        result: Any = model.eval()(images)
+        by_hand, _ = model.fusion_flow(model.parallel_flows(model.feature_pyramid(images))[0])
+    assert all(torch.equal(*pair) for pair in zip(latents, by_hand, strict=True))
+    log_likelihoods = [-0.5 * np.mean(latent.numpy() ** 2, axis=1) for latent in latents]
+    shares = sum(enlarged(np.exp(values - values.max((1, 2), keepdims=True))) for values in log_likelihoods)
+    maps = shares.max((1, 2), keepdims=True) - shares
+    assert maps.max() > 0.5
+    np.testing.assert_allclose(result.anomaly_map[:, 0], maps, atol=1e-9)
+    if score_map == "multiplicative":
+        product = np.exp(sum(enlarged(values) for values in log_likelihoods))
+        maps = 1 - product / product.max((1, 2), keepdims=True)
+    np.testing.assert_allclose(result.pred_score, of_largest(maps), atol=1e-9)
 
 
 @pytest.mark.parametrize(("size", "count"), [(128, 491), (256, 1966), (512, 7864), (4, 1)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from typing import Any
 
@@ -137,6 +138,23 @@ def paper_model():
         return SimpleNetModel(["layer2", "layer3"], "wide_resnet50_2.tv_in1k", pre_trained=False)
 
 
+def test_defaults_are_the_papers():
+    defaults = {name: parameter.default for name, parameter in inspect.signature(SimpleNet.__init__).parameters.items()}
+    assert defaults["backbone"] == "wide_resnet50_2.tv_in1k"
+    assert list(defaults["layers"]) == ["layer2", "layer3"]
+    assert defaults["pre_trained"] is True
+    with torch.device("meta"):
+        detector = SimpleNet(pre_trained=False, evaluator=False, visualizer=False)
+    model = detector.model
+    assert model.feature_extractor.feature_extractor.pretrained_cfg["tag"] == "tv_in1k"
+    assert model.feature_extractor.layers == ["layer2", "layer3"]
+    assert defaults["embedding_size"] == model.embedding_size == model.adaptor.in_features == 1536
+    assert defaults["noise_std"] == model.noise_std == 0.015
+    assert defaults["margin"] == detector.loss.margin == 0.5
+    assert detector.input_size == (256, 256)
+    assert detector.trainer_arguments == {"num_sanity_val_steps": 0, "devices": 1}
+
+
 def n_parameters(module, *, trained_only=False):
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained_only)
 
@@ -260,6 +278,8 @@ def test_weights_are_drawn_as_in_the_public_code():
     for layer, n_in, n_out in ((model.adaptor, 1536, 1536), (body, 1536, 1024), (tail, 1024, 1)):
         assert layer.weight.shape == (n_out, n_in)
         assert float(layer.weight.std()) == pytest.approx(math.sqrt(2 / (n_in + n_out)), rel=0.1)
+        kurtosis = float((layer.weight / layer.weight.std()).pow(4).mean())
+        assert kurtosis == pytest.approx(3, abs=0.6)  # normal; of a uniform distribution it is 1.8
     for layer in (model.adaptor, body):
         bound = 1 / math.sqrt(1536)
         assert 0.9 * bound < float(layer.bias.abs().max()) <= bound
@@ -393,6 +413,18 @@ def test_an_image_is_scored_the_same_alone_and_in_a_batch(small_model, images):
             torch.testing.assert_close(alone.pred_score, together.pred_score[number : number + 1], rtol=1e-4, atol=1e-5)
             expected = together.anomaly_map[number : number + 1]
             torch.testing.assert_close(alone.anomaly_map, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_sizes_of_the_experiments(size, small_model):
+    images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        outputs = small_model(images)
+        result = small_model.eval()(images)
+    assert all(output.shape == ((size // 8) ** 2,) and output.isfinite().all() for output in outputs)
+    assert result.anomaly_map.shape == (1, 1, size, size)
+    assert result.anomaly_map.isfinite().all()
+    assert result.pred_score.isfinite().all()
 
 
 def scores_of(checkpoint, part, batch_size=4):

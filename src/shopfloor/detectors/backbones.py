@@ -144,9 +144,10 @@ def use_networks(given: Mapping[str, StateDict]) -> Iterator[None]:
         yield
     if unused:
         raise WeightsMismatch(
-            f"The model was built without asking for the pretrained network '{next(iter(unused))}', so the weights of "
-            "its backbone are unused. Remove it from 'backbone' or 'networks' of its settings, or 'pre_trained: false' "
-            "from its init_args."
+            f"The model was built without asking for the pretrained network '{next(iter(unused))}', so its weights are "
+            "unused. If it is to be untrained, name it in init_args instead of at 'backbone', 'encoder' or 'networks'; "
+            "if not, remove 'pre_trained: false' (for an encoder 'encoder_pre_trained: false') from init_args. If the "
+            "class has no use for it, remove its name from the settings."
         )
 
 

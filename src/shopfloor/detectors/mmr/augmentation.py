@@ -12,9 +12,10 @@ _FLIPPED = 0.5
 
 
 class Augmentation(nn.Module):
-    """Crops every image of a batch at random, enlarges it to its old size and flips every other one, left to right.
+    """Crops every image of a batch at random and enlarges it to its old size; flips it, left to right, or not.
 
-    Specification of MMR, section 2. Random numbers come from torch's global generator on the CPU, anew for each image.
+    Each image is flipped with probability 0.5, whatever happens to the others. Specification of MMR, section 2. Random
+    numbers come from torch's global generator on the CPU, anew for each image.
     """
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
