@@ -24,6 +24,7 @@ from shopfloor.detectors.predict import predict
 from shopfloor.detectors.running import quiet_trainer
 from tests.detectors import drawn_parts
 from tests.detectors.drawn_parts import squares_stack
+from tests.detectors.image_folders import folder_of
 
 S = 64
 N_GOOD, N_BAD = 24, 12  # the first half of each for training
@@ -38,6 +39,8 @@ DETECTOR: dict[str, Any] = {
     "balance": {"good": 4, "bad": 4, "batches": 10},
     "trainer": {"max_epochs": 3, "enable_progress_bar": False},
 }
+
+RATES = [2e-4] * 10 + [2e-5] * 10 + [2e-6] * 10 + [2e-7] * 10 + [2e-8] * 10  # by epoch
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +126,23 @@ def test_learning_rate_of_the_specification():
         rates.append(group["lr"])
         optimizer.step()
         scheduler.step()
-    assert [rates[epoch] for epoch in (0, 9, 10, 49)] == pytest.approx([2e-4, 2e-4, 2e-5, 2e-8])
+    assert rates == pytest.approx(RATES)
+
+
+class _Rates(pl.Callback):
+    """Learning rate of each step."""
+
+    def __init__(self):
+        self.rates = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def test_learning_rate_falls_in_a_training_of_50_epochs(stack):
+    rates = _Rates()
+    run(new_detector(), PartDataModule(part_of(stack, [0, N_GOOD]), 2), callbacks=[rates], max_epochs=50)
+    assert rates.rates == pytest.approx(RATES)
 
 
 def test_rotation_by_an_angle_of_its_own_for_each_image():
@@ -156,7 +175,7 @@ def test_corners_are_black_before_normalisation():
     detector = new_detector()
     seen = []
     detector.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
-    run_one_epoch(detector, PartDataModule(white_part(), 8))
+    run(detector, PartDataModule(white_part(), 8))
     black = torch.tensor([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
     white = torch.tensor([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225])
     for image in seen[0]:
@@ -171,7 +190,7 @@ def test_without_rotation_the_images_stay():
     detector = new_detector(rotation=False)
     seen = []
     detector.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
-    run_one_epoch(detector, PartDataModule(white_part(), 8))
+    run(detector, PartDataModule(white_part(), 8))
     assert seen[0].flatten(2).std(2).max() < 1e-5
 
 
@@ -179,7 +198,7 @@ def white_part():
     return part_of(np.full((N_GOOD + 2, S, S, 3), 255, np.uint8), range(N_GOOD - 4, N_GOOD + 2))
 
 
-def run_one_epoch(detector, data, **arguments):
+def run(detector, data, **arguments):
     torch.manual_seed(0)
     quiet_trainer(**{**detector.trainer_arguments, "max_epochs": 1, "enable_progress_bar": False, **arguments}).fit(
         detector, datamodule=data
@@ -245,8 +264,8 @@ class _GradientNorms(pl.Callback):
 def test_gradients_are_clipped(train):
     clipped, free = _GradientNorms(), _GradientNorms()
     data = PartDataModule(train, 6)
-    run_one_epoch(new_detector(), data, callbacks=[clipped])
-    run_one_epoch(new_detector(), data, callbacks=[free], gradient_clip_val=None)
+    run(new_detector(), data, callbacks=[clipped])
+    run(new_detector(), data, callbacks=[free], gradient_clip_val=None)
     assert max(clipped.norms) <= 1.0001
     assert max(free.norms) > 1.1
 
@@ -258,6 +277,16 @@ def test_other_backbone_and_size(stack):
     settings = {"backbone": "tf_efficientnet_lite0", "init_args": {"layer": "blocks.4"}, "balance": None}
     checkpoint, _ = fit_on(part, network=lite0, **settings)
     assert np.isfinite(scores_of(checkpoint, part)).all()
+
+
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_sizes_of_the_benchmark(size):
+    part = drawn_parts.part_of(squares_stack(2, 2, size), range(4), n_good=2)
+    settings = {"backbone": "test_resnet", "init_args": {"layer": "layer4"}, "balance": None}
+    checkpoint, _ = fit_on(part, **settings, trainer={"max_epochs": 1})
+    scores, maps, _ = predict(checkpoint, part, batch_size=4)
+    assert maps is None
+    assert np.isfinite(scores["pred_score"]).sum() == 4
 
 
 def test_batches_of_one_image_at_the_smallest_size(stack):
@@ -309,3 +338,10 @@ def test_anomalibs_engine_trains_it(train, tmp_path):
     assert engine.trainer.gradient_clip_val == 1.0
     (metrics,) = engine.test(detector, datamodule=data)
     assert set(metrics) == {"image_AUROC", "image_F1Score"}
+
+
+def test_anomalibs_folder_has_no_bad_images_to_train_on(stack, tmp_path):
+    data = folder_of(tmp_path / "parts", stack[:5], stack[N_GOOD : N_GOOD + 2])
+    engine = Engine(default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False, max_epochs=1)
+    with pytest.raises(DetectorError, match="given 4 good and 0 bad ones"):
+        engine.fit(new_detector(), datamodule=data)

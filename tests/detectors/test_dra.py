@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import colorsys
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,14 +11,16 @@ import numpy as np
 import pytest
 import torch
 from anomalib.data import ImageBatch
+from anomalib.data.utils import read_image
 from anomalib.engine import Engine
+from scipy.stats import kstest
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from shopfloor.detectors.backbones import read_weights
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartDataModule
-from shopfloor.detectors.dra import Dra
+from shopfloor.detectors.dra import Dra, pseudo_anomalies
 from shopfloor.detectors.dra.loss import DraLoss
 from shopfloor.detectors.dra.pseudo_anomalies import cut_mix, draw_references, pseudo_anomaly
 from shopfloor.detectors.dra.torch_model import CompositeHead, DraModel, HeadScores, HolisticHead
@@ -25,6 +29,7 @@ from shopfloor.detectors.predict import predict
 from shopfloor.detectors.running import quiet_trainer
 from tests.detectors import drawn_parts
 from tests.detectors.drawn_parts import squares_stack
+from tests.detectors.image_folders import folder_of
 
 S = 64
 N_GOOD, N_BAD = 24, 12  # the first half of each for training
@@ -152,20 +157,35 @@ def test_holistic_head_of_the_specification():
     assert head(features).tolist() == [5.5]
 
 
-def test_composite_head_of_the_specification():
-    head = CompositeHead(1).eval()
+def summing_composite_head(channels):
+    """A head in evaluation whose convolution leaves its input as it is, and whose scores are sums over the channels."""
+    head = CompositeHead(channels).eval()
     convolution: Any = head.layers[0]
     nn.init.dirac_(convolution.weight)
     nn.init.zeros_(convolution.bias)
     nn.init.ones_(head.position_score.score.weight)
     nn.init.zeros_(head.position_score.score.bias)  # type: ignore[arg-type]
-    # References 1 to 5 have the mean 3. What is left is 3 where the image is 0, 6 where it is -3, 0 where it is 3.
+    return head
+
+
+def test_composite_head_of_the_specification():
+    # References 1 to 5 have the mean 3. In two channels it adds up to 6 wherever the image is 0, and to 3 at the entry.
+    references = torch.arange(1.0, 6)[:, None, None, None].expand(5, 2, 8, 8)
+    image = torch.zeros(1, 2, 8, 8)
+    image[0, 0, 3, 4] = 3
+    (score,) = summing_composite_head(2)(image, references).tolist()
+    assert score == pytest.approx(6 / (1 + 1e-5) ** 0.5, abs=1e-6)
+
+
+def test_composite_head_scores_what_is_left_of_the_reference():
+    # What is left is 3 where the image is 0, 6 where it is -3, 0 where it is 3.
     references = torch.arange(1.0, 6)[:, None, None, None].expand(5, 1, 3, 3)
     features = torch.zeros(3, 1, 3, 3)
     features[0, 0, 1, 1] = -3
     features[1, 0, 1, 1] = 3
     features[2] = 3
-    assert head(features, references).tolist() == pytest.approx([5.99997, 2.999985, 0], abs=1e-5)
+    scores = summing_composite_head(1)(features, references)
+    assert scores.tolist() == pytest.approx([5.99997, 2.999985, 0], abs=1e-5)
 
 
 def test_reference_mean_is_per_position():
@@ -206,7 +226,30 @@ def test_loss_by_hand():
     assert np.mean(losses) == pytest.approx(9 / 3 + 4 / 2 + 3 / 2 + 8 / 3, abs=0.015)
 
 
-def test_each_head_has_a_prior_of_its_own():
+def test_loss_by_hand_with_the_priors_that_are_drawn():
+    kinds = torch.tensor([0, 1, 2, 0])
+    scores = HeadScores(
+        holistic=torch.tensor([1.0, 2.0, 3.0, 6.5]),
+        seen=torch.tensor([0.5, 2.0, 1.5]),  # of all but the pseudo one
+        pseudo=torch.tensor([0.25, 3.5, 7.0]),  # of all but the labelled one
+        composite=torch.tensor([1.25, 0.75, 2.5, 0.125]),
+    )
+    torch.manual_seed(0)
+    priors = [torch.randn(5000, dtype=torch.float32).numpy().astype(float) for _ in scores]
+    holistic, seen, pseudo, composite = (
+        (head.numpy() - prior.mean()) / prior.std(ddof=1) for head, prior in zip(scores, priors, strict=True)
+    )
+    expected = (
+        ((5 - holistic[0]) + holistic[1] + holistic[2] + 0) / 4  # normal is to deviate; 6.5 does enough
+        + (seen[0] + (5 - seen[1]) + seen[2]) / 3
+        + (pseudo[0] + (5 - pseudo[1]) + pseudo[2]) / 3
+        + (composite[0] + (5 - composite[1]) + (5 - composite[2]) + composite[3]) / 4
+    )
+    torch.manual_seed(0)
+    assert DraLoss()(scores, kinds).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_head_without_images_draws_no_prior():
     one = torch.tensor([1.0])
     torch.manual_seed(0)
     priors = [torch.randn(5000) for _ in range(3)]
@@ -265,13 +308,69 @@ def test_cut_mix_pastes_a_rectangle_from_elsewhere_in_the_image():
     assert min(aspects) < 1 < max(aspects)
 
 
-def test_colours_of_the_patch_are_jittered():
+def test_corners_are_uniform_and_the_aspect_is_log_uniform(monkeypatch):
+    monkeypatch.setattr(pseudo_anomalies, "_jitter", lambda patch: patch)
+    rows, columns = torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij")
+    image = torch.stack([rows, columns, torch.zeros_like(rows)]).byte()  # every pixel tells where it comes from
     torch.manual_seed(0)
-    (image,) = plain(40)[39:]
-    values = torch.stack([cut_mix(image) for _ in range(30)]).unique()
-    assert len(values) > 10
-    assert 156 * 0.8 < values.min() < 156 * 0.95
-    assert 156 * 1.05 < values.max() < 156 * 1.2
+    drawn = []
+    for _ in range(500):
+        mixed = cut_mix(image)
+        places = (mixed != image).any(0).nonzero()
+        (top, left), (bottom, right) = places.amin(0).tolist(), (places.amax(0) + 1).tolist()
+        height, width = bottom - top, right - left
+        corners = np.array([top, left, *mixed[:2, top, left].tolist()])
+        uniform = (corners + 0.5) / (256 + 1 - np.array([height, width] * 2))
+        drawn.append([*uniform, np.log(width / height), height * width / 256**2])
+    values = np.array(drawn).T
+    low, high = [0] * 4 + [np.log(0.3), 0.02], [1] * 4 + [-np.log(0.3), 0.15]
+    for number in range(6):
+        # 500 uniform draws differ from the uniform distribution by more than 0.073 in 1 % of all cases.
+        assert kstest((values[number] - low[number]) / (high[number] - low[number]), "uniform").statistic < 0.073
+    correlations = np.corrcoef(values) - np.eye(6)
+    assert np.abs(correlations).max() < 0.15
+
+
+def jittered_patches(light, dark, n=80):
+    """Colours (n, 2, 3) of what are the light and the dark pixels of a chequered image in the patches of it."""
+    chequers = torch.arange(256)[:, None] + torch.arange(256)[None] & 1
+    image = torch.tensor([dark, light]).byte()[chequers].permute(2, 0, 1)
+    for _ in range(n):
+        mixed = cut_mix(image)
+        places = (mixed != image).any(0).nonzero()
+        top, left = (places.amin(0) + 1).tolist()  # the last step inwards keeps pixels that happen to be equal away
+        pair = mixed[:, top, left : left + 2].double().T
+        yield pair[pair.sum(1).argsort(descending=True)]
+
+
+def jitter_range(values):
+    return min(values), max(values)
+
+
+def test_brightness_and_contrast_of_the_patch_are_jittered():
+    torch.manual_seed(0)
+    brightness, contrast = [], []
+    for light, dark in jittered_patches([180] * 3, [100] * 3):
+        brightness.append(float((light + dark).mean()) / 280)
+        contrast.append(float((light - dark).mean()) / 80 / brightness[-1])
+    for factors in (brightness, contrast):
+        assert jitter_range(factors) == (pytest.approx(0.91, abs=0.03), pytest.approx(1.09, abs=0.03))
+
+
+def test_saturation_and_hue_of_the_patch_are_jittered():
+    """The light pixels and the dark ones have the same colour: only contrast and brightness change their distance.
+
+    The distance of the largest from the smallest channel grows with saturation, too.
+    """
+    torch.manual_seed(0)
+    saturation, hue = [], []
+    for light, dark in jittered_patches([190, 150, 110], [140, 100, 60]):
+        of_both = (light.max() - light.min() + dark.max() - dark.min()) / 160
+        saturation.append(float(of_both / ((light.max() - dark.max() + light.min() - dark.min()) / 100)))
+        turned = colorsys.rgb_to_hsv(*light.tolist())[0] - 30 / 360
+        hue.append((turned + 0.5) % 1 - 0.5)
+    assert jitter_range(saturation) == (pytest.approx(0.91, abs=0.03), pytest.approx(1.09, abs=0.03))
+    assert jitter_range(hue) == (pytest.approx(-0.09, abs=0.02), pytest.approx(0.09, abs=0.02))
 
 
 def base_of(image):
@@ -406,9 +505,25 @@ def test_learning_rate_falls_in_a_training(train):
     assert steps.rates == pytest.approx([2e-4] * 9 + [2e-5])
 
 
-def test_gradients_are_clipped():
-    arguments = new_detector().trainer_arguments
-    assert (arguments["gradient_clip_val"], arguments["gradient_clip_algorithm"]) == (1.0, "norm")
+class _GradientNorms(pl.Callback):
+    """Norm of all gradients together, after clipping."""
+
+    def __init__(self):
+        self.norms = []
+
+    def on_before_zero_grad(self, trainer, pl_module, optimizer):
+        gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
+        if gradients:
+            self.norms.append(float(torch.stack([gradient.norm() for gradient in gradients]).norm()))
+
+
+def test_gradients_are_clipped(train):
+    clipped, free = _GradientNorms(), _GradientNorms()
+    data = PartDataModule(train, 6)
+    run(new_detector(), data, callbacks=[clipped])
+    run(new_detector(), data, callbacks=[free], gradient_clip_val=None)
+    assert max(clipped.norms) == pytest.approx(1, abs=1e-3)
+    assert max(free.norms) > 1.1
 
 
 def test_learns_from_the_labels(fitted, test):
@@ -559,6 +674,17 @@ def test_other_backbone_and_size(stack):
     assert state["model.mean"].tolist() == state["model.std"].tolist() == [0.5] * 3
 
 
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_sizes_of_the_benchmark(size):
+    part = drawn_parts.part_of(squares_stack(2, 2, size), range(4), n_good=2)
+    settings = {"backbone": "test_resnet", "init_args": {"layer": "layer4"}, "balance": None}
+    checkpoint, _ = fit_on(part, **settings, trainer={"max_epochs": 1})
+    assert checkpoint["state_dict"][POOL].shape == (2, 3, size, size)
+    scores, maps, _ = predict(checkpoint, part, batch_size=4)
+    assert maps is None
+    assert np.isfinite(scores["pred_score"]).sum() == 4
+
+
 def test_good_images_are_needed(stack):
     with pytest.raises(DetectorError, match="needs good images"):
         fit_on(part_of(stack, [N_GOOD, N_GOOD + 1]), balance=None)
@@ -594,5 +720,39 @@ def test_anomalibs_engine_trains_it(train, tmp_path):
     engine = Engine(default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False, max_epochs=1)
     engine.fit(detector, datamodule=data)
     assert engine.trainer.gradient_clip_val == 1.0
+    (metrics,) = engine.test(detector, datamodule=data)
+    assert set(metrics) == {"image_AUROC", "image_F1Score"}
+
+
+def test_anomalibs_folder_of_good_image_files(stack, tmp_path):
+    detector = new_detector()
+    detector.visualizer = None  # pictures of the test images take most of the time
+    steps = _Steps(detector)
+    data = folder_of(tmp_path / "parts", stack[:N_GOOD], stack[N_GOOD:], size=(96, 80))
+    arguments: Any = {"logger": False, "accelerator": "cpu", "enable_progress_bar": False, "max_epochs": 1}
+    engine = Engine(default_root_dir=tmp_path, callbacks=[steps], **arguments)
+    torch.manual_seed(0)
+    engine.fit(detector, datamodule=data)
+
+    files = [Path(path) for path in data.train_data.samples["image_path"]]
+    assert {file.parent.name for file in files} == {"good"}
+    resize: Any = detector.pre_processor.transform.transforms[0]
+    known = torch.stack([resize(read_image(file, as_tensor=True)) for file in files])
+    pool = detector.model.reference_pool / 255
+    assert len(pool) == len(files) < N_GOOD
+    nearest = [(known - image).abs().flatten(1).amax(1).min(0) for image in pool]
+    assert max(distance for distance, _ in nearest) < 1 / 255
+    assert {int(number) for _, number in nearest} == set(range(len(files)))
+
+    known = detector.model.normalised((known * 255).round().byte())
+    n_kinds = np.zeros(3)
+    for (_, paths), (images, _, kinds) in zip(steps.batches, steps.inputs, strict=True):
+        n_kinds += np.bincount(kinds, minlength=3)
+        for path, image, kind in zip(paths, images, kinds, strict=True):
+            changed = ((known - image).abs() > 0.05).any(1).double().mean((1, 2))
+            assert (files[changed.argmin()] == Path(path)) == (kind == 0)
+            assert (changed.min() > 0.01) == (kind == 2)
+    assert n_kinds[1] == 0  # no labelled anomalies: normal images and pseudo anomalies alone
+    assert n_kinds.min(where=[True, False, True], initial=99) >= 4
     (metrics,) = engine.test(detector, datamodule=data)
     assert set(metrics) == {"image_AUROC", "image_F1Score"}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import statistics
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +21,7 @@ from scipy.spatial.distance import cdist
 from torch import nn
 
 from shopfloor.catalog.image_stack import ImagePart
+from shopfloor.config import ProjectConfigLoader
 from shopfloor.detectors.backbones import read_weights
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartDataModule
@@ -30,6 +33,10 @@ from shopfloor.detectors.inreach.channels import build_bank, collect_members, wi
 from shopfloor.detectors.inreach.positions import asymmetry, with_positions
 from shopfloor.detectors.inreach.torch_model import InReaChModel, nearest_squared_distances
 from shopfloor.detectors.predict import predict
+from shopfloor.grid import expand_experiments
+from shopfloor.settings import CONFIG_LOADER_ARGS
+from tests.conftest import PROJECT, copy_project
+from tests.detectors.image_folders import folder_of
 
 S = 64
 CPU = torch.device("cpu")
@@ -574,6 +581,20 @@ def test_positions_count_where_the_mean_image_is_not_symmetric(difference, posit
     assert np.isfinite(scores_of(checkpoint, part)).all()
 
 
+@pytest.mark.parametrize(("threshold", "positional"), [(8128.125, True), (math.nextafter(8128.125, 9000), False)])
+def test_positions_count_at_the_threshold_itself(threshold, positional):
+    # Multiples of 1/256 that float32 adds up exactly: the mean image is 1/4 and 3/4, (255 / 2) ** 2 / 2 in all.
+    noise = torch.randint(-32, 33, (4, 3, S, S), generator=torch.Generator().manual_seed(0)) / 256
+    halves = torch.full((3, S, S), 0.25)
+    halves[:, :, S // 2 :] = 0.75
+    torch.manual_seed(0)
+    network: dict[str, Any] = {"layers": ["layer1.0"], "pre_trained": False, "max_channel_std": 100.0, **SMALL}
+    detector = InReaCh("resnet18", positional_threshold=threshold, pre_processor=False, **network)
+    detector.training_step(ImageBatch(image=torch.cat([halves + noise, halves - noise])))
+    detector.on_train_epoch_end()
+    assert detector.model.positional.item() is positional
+
+
 def test_positions_tell_a_patch_in_the_wrong_place(images):
     torch.manual_seed(0)
     model = InReaChModel(["layer1.0"], "resnet18", pre_trained=False, filter_sigma=0.3).eval()
@@ -595,33 +616,34 @@ def test_images_that_are_all_the_same_are_refused(fit_on):
         fit_on(part_of(same[:1]))
 
 
+def random_detector(**changed):
+    torch.manual_seed(0)
+    arguments: dict[str, Any] = {"pre_trained": False, "positional_threshold": math.inf, **SMALL, **changed}
+    # The visualizer would read the images' files, which there are not.
+    return InReaCh("resnet18", ["layer2.0", "layer2.1"], pre_processor=False, visualizer=False, **arguments)
+
+
+def bank_in_this_order(detector, stack, batch_size):
+    """Sorted bank of images (N, S, S, 3) that arrive in their order."""
+    batches = (torch.from_numpy(stack).permute(0, 3, 1, 2).float() / 255).split(batch_size)
+    images = [image for batch in batches for image in detector.model.describe(batch).flatten(1, 2)]
+    return as_sorted(bank_of(images, 10, exchange_indices=True, max_std=detector.max_channel_std))
+
+
 def test_a_new_epoch_forgets_the_images_before(train):
-    def train_on(detector, pixels):
+    def train_on(pixels):
         detector.on_train_epoch_start()
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
         detector.training_step(ImageBatch(image=images))
 
-    torch.manual_seed(0)
-    never = math.inf
-    detector = InReaCh("resnet18", ["layer2.0", "layer2.1"], pre_trained=False, positional_threshold=never, **SMALL)
-    train_on(detector, photographs(3, seed=9))  # broken off
-    train_on(detector, train.stack)
+    detector = random_detector()
+    train_on(photographs(3, seed=9))  # broken off
+    train_on(train.stack)
     detector.on_train_epoch_end()
     bank = detector.model.bank
-    detector.on_train_epoch_end()  # as after a validation within the epoch
+    assert as_sorted(bank) == bank_in_this_order(detector, train.stack, len(train))
+    detector.on_train_epoch_end()  # as after a validation at the end of the epoch
     assert detector.model.bank is bank
-    train_on(detector, train.stack)
-    detector.on_validation_start()
-    assert torch.equal(detector.model.bank, bank)
-    images = [*detector.model.train()(torch.from_numpy(train.stack).permute(0, 3, 1, 2).float() / 255).flatten(1, 2)]
-    assert as_sorted(bank) == as_sorted(bank_of(images, 10, exchange_indices=True))
-
-
-def test_images_must_be_square():
-    detector = InReaCh("resnet18", ["layer1.0"], pre_trained=False)
-    detector.training_step(ImageBatch(image=torch.rand(2, 3, 64, 96)))
-    with pytest.raises(DetectorError, match="96 x 64"):
-        detector.fit()
 
 
 class _WithValidation(PartDataModule):
@@ -633,6 +655,45 @@ class _WithValidation(PartDataModule):
         return self.labelled_dataloader()
 
     test_dataloader = val_dataloader
+
+
+class _InOrder(_WithValidation):
+    """Trains in the part's order."""
+
+    train_dataloader = PartDataModule.labelled_dataloader
+
+
+class _Banks(pl.Callback):
+    """The bank of every validation, and how many images are still kept then."""
+
+    def __init__(self):
+        self.found, self.kept = [], []
+
+    def on_validation_end(self, trainer, pl_module):
+        self.found.append(as_sorted(pl_module.model.bank))
+        self.kept.append(len(pl_module._seen))
+
+
+# Of five batches of four images: after the 4th; after the 2nd and the 4th; after the last.
+@pytest.mark.parametrize(("check", "validated"), [(0.8, [16]), (2, [8, 16]), (1.0, [20])])
+def test_a_validation_within_the_epoch_keeps_the_images_so_far(train, check, validated, tmp_path):
+    detector, banks = random_detector(max_channel_std=30.0), _Banks()
+    quiet: Any = {"logger": False, "accelerator": "cpu", "enable_progress_bar": False}
+    engine = Engine(default_root_dir=tmp_path, callbacks=[banks], val_check_interval=check, **quiet)
+    data: Any = _InOrder(train, 4)
+    engine.fit(detector, datamodule=data)
+    assert banks.kept == [n if n < len(train) else 0 for n in validated]
+    found, so_far = [*banks.found, as_sorted(detector.model.bank)], [*validated, len(train)]
+    for bank, n in zip(found, so_far, strict=True):
+        np.testing.assert_allclose(bank, bank_in_this_order(detector, train.stack[:n], 4), atol=1e-5)
+    assert not detector._seen  # the bank has taken over the memory of the descriptors
+
+
+def test_images_must_be_square():
+    detector = InReaCh("resnet18", ["layer1.0"], pre_trained=False)
+    detector.training_step(ImageBatch(image=torch.rand(2, 3, 64, 96)))
+    with pytest.raises(DetectorError, match="96 x 64"):
+        detector.fit()
 
 
 def test_anomalibs_engine_trains_it_at_128_pixels(tmp_path):
@@ -651,3 +712,39 @@ def test_anomalibs_engine_trains_it_at_128_pixels(tmp_path):
     assert len(detector.model.bank) > 50
     (metrics,) = engine.test(detector, datamodule=data)
     assert metrics["image_AUROC"] > 0.9
+
+
+def test_anomalibs_folder_of_image_files(tmp_path):
+    detector = random_detector(max_channel_std=30.0)
+    detector.pre_processor = InReaCh.configure_pre_processor((S, S))
+    data = folder_of(tmp_path / "parts", photographs(10, 1), scratched(photographs(4, 2)))
+    engine: Any = Engine(default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False)
+    engine.fit(detector, datamodule=data)
+    (metrics,) = engine.test(detector, datamodule=data)
+    assert metrics["image_AUROC"] > 0.9
+
+
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_sizes_of_the_benchmark(size, fit_on):
+    part = part_of(photographs(5, 1, size))
+    checkpoint = fit_on(part, init_args={"layers": ["blocks.3.0", "blocks.4.0"], "max_channel_std": 30.0})
+    assert len(checkpoint["state_dict"]["model.bank"]) > 10
+    table, maps, _ = predict(checkpoint, part, batch_size=2)
+    assert maps is not None
+    assert maps.shape == (5, size, size)
+    assert np.isfinite(maps).all()
+    np.testing.assert_array_equal(table["pred_score"], maps.max((1, 2)))
+
+
+def test_the_second_variant_of_the_page_can_be_planned(tmp_path):
+    page = (PROJECT / "docs/detectors/inreach.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(noisy_labels:.*?)```", page, flags=re.DOTALL)
+    project = copy_project(tmp_path)
+    (project / "conf/local/parameters.yml").write_text(block, encoding="utf-8")
+    parameters = ProjectConfigLoader(str(project / "conf"), **CONFIG_LOADER_ARGS)["parameters"]
+    cells = expand_experiments(parameters)["noisy_labels"].cells
+    entries = {cell.detector: cell.detector_settings for cell in cells}
+    ours, second = entries["inreach"], entries["inreach_by_definition"]
+    assert second["init_args"].pop("exchange_indices") is False
+    assert ours["init_args"].pop("exchange_indices") is True
+    assert second == ours

@@ -43,7 +43,7 @@ class Dra(AnomalibModule):
     any, also without bad images. While it trains, the good training images are kept in main memory, 3 S S bytes each.
 
     Deviations from the public code: no random rotation (as in the benchmark); references for prediction come from a
-    pool of the good training images that is part of the state, instead of from all of them; everything is seeded; a
+    pool of the good training images that is part of the state, by default not all of them; everything is seeded; a
     batch of a single image takes it twice; pseudo anomalies from an external set of outliers are not offered.
 
     Args:

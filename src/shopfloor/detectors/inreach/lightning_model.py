@@ -144,19 +144,28 @@ class InReaCh(AnomalibModule):
             self.fit()
 
     def on_validation_start(self) -> None:
-        """Selects the memory bank of what it has seen so far: Lightning validates before a training epoch ends."""
-        if self._seen:
-            self.fit()
+        """Selects the memory bank of what it has seen so far: Lightning validates before a training epoch ends.
 
-    def fit(self) -> None:
+        Within an epoch it keeps the images for the next selection, which takes memory for the bank besides.
+        """
+        if self._seen:
+            self.fit(keep=not self.trainer.is_last_batch)
+
+    def fit(self, keep: bool = False) -> None:
         """Selects the memory bank out of the training images of this epoch.
+
+        Args:
+            keep: Whether more images of the epoch may come. Otherwise the bank takes over the memory of these.
 
         Raises:
             DetectorError: If these have not enough in common, or are not square.
         """
         positional = asymmetry(self._mean_image()) >= self.positional_threshold
         seen = self._seen
-        self._forget()
+        if keep:
+            seen = seen.copy()  # the model empties the list, and leaves the tensors in it as they are
+        else:
+            self._forget()
         self.model.fit(
             seen,
             positional,
