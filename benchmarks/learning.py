@@ -45,7 +45,7 @@ def parts(root: Path, size: int, counts: argparse.Namespace) -> dict[str, Any]:
 
     def some(split: str, label: str, count: int) -> pd.DataFrame:
         found = index[(index["split"] == split) & (index["label"] == label)]
-        return found.iloc[np.sort(rng.permutation(len(found))[:count])]
+        return found.iloc[rng.permutation(len(found))[:count]]  # unsorted: any part of it is of all kinds of defects
 
     bad = some("test", "bad", counts.test + counts.bad)
     labelled, tested = bad.iloc[: counts.bad], bad.iloc[counts.bad :]

@@ -152,6 +152,53 @@ def test_the_page_of_a_detector_shows_its_settings_in_the_paper(detector: str) -
     assert yaml.safe_load(shown) == {detector: parameters("paper")["detectors"][detector]}
 
 
+def test_the_drift_of_the_paper_is_that_of_the_protocol() -> None:
+    """Protocol 4.3 (Table 10) and 5, no. 1 to 9."""
+    drift = parameters("paper")["data_drift"]["drift"]
+    assert drift == {
+        "transforms": {
+            "camera_position": {
+                "rotation": {"degrees": [-5, 5]},
+                "crop": {"scale": [0.8, 1.0]},
+                "perspective": {"distortion_scale": 0.2},
+            },
+            "lighting": {
+                "colour_jitter": {"brightness": [0.5, 1.5], "contrast": [0.5, 1.5], "saturation": [0.5, 1.5]},
+                "shadow": {"layers": 3, "factor": 0.0},
+            },
+            "quality": {
+                "gaussian_blur": {"kernel_size": 7, "sigma": [0.1, 1.5]},
+                "gaussian_noise": {"mean": 0.5, "standard_deviation": 1.0, "scale": [0.01, 0.05]},
+            },
+        },
+        "categories_per_image": [1, 2],
+        "order": ["camera_position", "lighting", "quality"],
+        "fill": 0,
+        "resolution": "source",
+    }
+
+
+def test_what_the_paper_shares_with_the_demo_is_that_of_the_protocol() -> None:
+    """These values stand in conf/base alone, so a demo that is retuned would change the paper's runs."""
+    settings = parameters("paper")
+    assert settings["noisy_labels"]["noise_percent"] == [4, 8, 16]
+    assert settings["noisy_labels"]["minimum_bad_test_images"] == 5
+    assert settings["supervised"]["minimum_bad_test_images"] == 5
+    assert settings["validation"]["holdout_percent"] == 10
+    assert settings["validation"]["stopping"]["early_stop"] == {"monitor": "image_auroc", "patience": 10}
+    datasets = settings["datasets"]
+    assert datasets["real_iad"]["options"]["resolution"] == 1024
+    assert datasets["vad"]["options"]["pixel_labels"] is False
+    assert settings["paper_tables"]["tolerance"]["image_auroc"] == settings["paper_tables"]["tolerance"]["pixel_aupro"]
+
+
+@pytest.mark.parametrize("detector", PAPER_DETECTORS)
+def test_no_shortening_of_the_demo_is_left_in_the_paper(detector: str) -> None:
+    entry = parameters("paper")["detectors"][detector]
+    assert set(entry["trainer"]) == {"max_epochs"}
+    assert not {"precision", "num_workers"} & set(entry)
+
+
 def test_drift_has_three_seeds_and_no_training_of_its_own(paper: dict[str, tuple[Cell, ...]]) -> None:
     cells = [cell for cell in paper["data_drift"] if cell.dataset != "aebad_s"]
     assert {cell.drift.seed for cell in cells if cell.drift} == SEEDS

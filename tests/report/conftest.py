@@ -215,6 +215,7 @@ def make_run(with_noise: bool, with_failure: bool = True, pictures: bool = False
             "patchcore": {"class_path": "shopfloor.detectors.patchcore.Patchcore", "init_args": {"coreset_ratio": 0.1}},
             "student_teacher": {"class_path": "anomalib.models.Stfpm", "init_args": {}, "epochs": 9},
         },
+        "settings": {"noisy_labels": {"noise_percent": [10, 20]}, "solar_cells": {"options": {"train_good": 120}}},
         "versions": {"python": "3.11.9", "torch": "2.15.0", "anomalib": "2.7.0"},
         "finished": "2026-03-04 16:20 UTC",
         "environment": {"system": "Linux, 2 cores, 8 GB", "device": "cpu"},

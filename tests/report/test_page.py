@@ -104,6 +104,13 @@ def test_headline_gives_the_answer_and_the_holes(evaluation_run):
     assert text.endswith("Not ranked because their sets are incomplete: student_teacher (256 px).")
 
 
+def test_settings_say_which_readings_were_used(noisy_page):
+    settings = noisy_page[noisy_page.index('<section id="settings"') :]
+    assert re.search(r"<summary>noisy_labels</summary>\s*<pre>[^<]*noise_percent[^<]*10,\s*20", settings)
+    assert re.search(r"<summary>solar_cells</summary>\s*<pre>[^<]*train_good[^<]*120", settings)
+    assert re.search(r"<summary>patchcore</summary>\s*<pre>[^<]*coreset_ratio", settings)
+
+
 def test_the_head_says_what_wrong_labels_cost(noisy_page, evaluation_page):
     head = noisy_page[: noisy_page.index("<nav")]
     assert re.search(r"AUROC change, \d+ % wrong labels: [+-]\d+\.\d points with \w+, the steadiest, ", head)
@@ -167,6 +174,7 @@ def test_names_from_disk_cannot_become_html(evaluation_run, picture):
         "environment": {bad: bad},
         "versions": {bad: bad},
         "detectors": {bad: {bad: bad}},
+        "settings": {bad: {bad: bad}},
         "grid": {bad: [bad]},
     }
     changed = {"metrics": metrics, "costs": costs, "categories": categories, "run": run}

@@ -41,10 +41,11 @@ def page(training_log, **more):
     costs = pd.DataFrame([{**{key: cell()[key] for key in KEYS}, "status": "ok", "note": "", "device": "cpu"}])
     costs = costs.assign(fit_seconds=1.0, predict_ms_per_image=1.0, peak_memory_mb=1.0, peak_gpu_memory_mb=None)
     costs = costs.assign(parameters=1, epochs=1, stopped_epoch=None, best_epoch=None, n_train=1, n_train_bad=0)
-    costs = costs.assign(n_validation=None, n_test=1)
+    costs = costs.assign(n_validation=None, n_test=1, libraries="torch 1.2.3")
     categories = pd.DataFrame([{"dataset": "parts", "category": "ring", "image_size": 64}])
     grid = {"datasets": ["parts/ring"], "detectors": ["flow"], "image_sizes": [64], "conditions": ["clean"]}
     plan = {"experiment": "model_evaluation", "title": "T", "demo_note": "", "seeds": [1], "grid": grid}
+    plan |= {"experiment_settings": {"holdout_percent": 10}, "dataset_settings": {"parts": {"reader": "folder"}}}
     plan["settings"] = {"flow": {"class_path": "some.Flow", "init_args": {}, "networks": {}}}
     content = vars(results(metrics=metrics, costs=costs, categories=categories, training_log=training_log))
     content.pop("paper_tables")

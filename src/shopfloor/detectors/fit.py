@@ -27,7 +27,7 @@ from shopfloor.detectors.textures import UsesTextures
 from shopfloor.detectors.training_log import TrainingLog
 
 _MEMORY_SAMPLE_SECONDS = 0.02
-_LIBRARIES = ("torch", "anomalib", "lightning", "timm")
+_LIBRARIES = ("torch", "torchvision", "anomalib", "lightning", "timm")
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ class Run(TypedDict):
         seeds: Random seeds.
         grid: ``datasets``, ``detectors``, ``image_sizes``, ``conditions``.
         detectors: Settings of each detector, any JSON.
+        settings: Settings of the experiment and of its datasets, any JSON, under their names.
         versions: Library versions by name.
         finished: Time at which the run ended.
         environment: Machine and system, by name.
@@ -84,6 +85,7 @@ class Run(TypedDict):
     seeds: Sequence[int]
     grid: Mapping[str, Sequence[Any]]
     detectors: Mapping[str, Any]
+    settings: Mapping[str, Any]
     versions: Mapping[str, str]
     finished: str
     environment: Mapping[str, Any] | str
@@ -127,7 +129,10 @@ def render_page(
         cost_tables=[text_table("Costs", readable_costs(costs)), text_table("Costs of each run", costs)],
         sources=text_table("Sources", sources_table(categories)),
         data_table=text_table("Images", image_counts(categories)),
-        settings={name: _pretty(settings) for name, settings in run["detectors"].items()},
+        settings=[
+            ("Experiment and datasets", {name: _pretty(settings) for name, settings in run["settings"].items()}),
+            ("Detectors", {name: _pretty(settings) for name, settings in run["detectors"].items()}),
+        ],
         facts=run_facts(run),
         **page_parts(with_figures=True),
     )

@@ -152,7 +152,8 @@ _SIZE_TEXT = (
 _DRIFT_TEXT = (
     "Percent, on the test images as they are and with one or two changes of camera position, lighting or image "
     "quality. Training images never drift. The spread is that of the drift seeds; masks follow the geometry, and a bad "
-    "image whose defect left the picture stays bad. The drift alarm asks whether the scores of good parts alone betray "
+    "image whose defect left the picture stays bad. The shape of the shadow is an assumption: the paper gives only its "
+    "number of layers and factor. The drift alarm asks whether the scores of good parts alone betray "
     "the drift: of single images (probability that a drifted one scores higher; below 50 where drift lowers scores), "
     "and of batches (probability that a drifted batch is the stranger one, and share of drifted batches found where 5 "
     "% of the clean ones may raise the alarm)."

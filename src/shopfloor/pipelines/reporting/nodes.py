@@ -88,8 +88,8 @@ def collect_costs(plan: Plan, *records: dict[str, Any] | MissingResult, cells: S
         cells: Coordinates of each cell.
 
     Returns:
-        One line per training: coordinates, seconds, milliseconds per image, memory, parameters, device, ``status``,
-        ``note``.
+        One line per training: coordinates, seconds, milliseconds per image, memory, parameters, device, ``libraries``
+        (those it was trained with), ``status``, ``note``.
     """
     lines = []
     for cell, fit, predict in zip(cells, records[: len(cells)], records[len(cells) :], strict=True):
@@ -99,11 +99,16 @@ def collect_costs(plan: Plan, *records: dict[str, Any] | MissingResult, cells: S
             {
                 **{key: cell[key] for key in _CELL},
                 **{key: facts.get(key) for key in (*_COSTS, *_COST_FACTS)},
+                "libraries": _libraries(facts.get("versions", {})),
                 "status": hole.status if hole else "ok",
                 "note": hole.reason if hole else "",
             }
         )
     return pd.DataFrame(lines)
+
+
+def _libraries(versions: Mapping[str, str]) -> str | None:
+    return ", ".join(f"{name} {number}" for name, number in versions.items()) or None
 
 
 def collect_scores(plan: Plan, *scores: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
@@ -495,12 +500,14 @@ def _run(plan: Plan, costs: pd.DataFrame) -> Run:
         "seeds": plan["seeds"],
         "grid": plan["grid"],
         "detectors": plan["settings"],
+        "settings": {plan["experiment"]: plan["experiment_settings"], **plan["dataset_settings"]},
         "versions": {library: version(library) for library in _LIBRARIES},
         "finished": datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
         "environment": {
             "system": platform.platform(),
             "python": platform.python_version(),
             "device": ", ".join(costs["device"].dropna().unique()) or "none used",
+            "trained with": "; ".join(costs["libraries"].dropna().unique()) or "nothing was trained",
         },
     }
 

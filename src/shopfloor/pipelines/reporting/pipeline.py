@@ -306,6 +306,10 @@ _FIGURES: dict[str, tuple[_Step, ...]] = {
 }
 
 
+# What decides which images are evaluated, and how; where they lie is left out.
+_DATASET_KEYS = ("reader", "options", "generator", "measured_apart")
+
+
 def _plan(experiment: Experiment) -> dict[str, Any]:
     cells = experiment.cells
     return {
@@ -321,6 +325,11 @@ def _plan(experiment: Experiment) -> dict[str, Any]:
             "conditions": list(dict.fromkeys(cell.condition.name for cell in cells)),
             "splits": list(dict.fromkeys(cell.condition.split for cell in cells)),
             "test_sets": list(dict.fromkeys(cell.test_set for cell in cells)),
+        },
+        "experiment_settings": dict(experiment.settings),
+        "dataset_settings": {
+            cell.dataset: {key: value for key, value in cell.dataset_settings.items() if key in _DATASET_KEYS}
+            for cell in cells
         },
         "settings": {
             cell.detector: {**cell.detector_settings, "networks": dict(cell.network_settings)} for cell in cells
