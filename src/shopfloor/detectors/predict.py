@@ -1,4 +1,7 @@
-"""Raw scores and raw anomaly maps of any trained detector (protocol 2.3: no normalisation, no clipping)."""
+"""Raw scores and raw anomaly maps of any trained detector (protocol 2.3: no normalisation, no clipping).
+
+The score of an image is the detector's own, and its map is as large as its input (protocol 5, no. 25 and 31).
+"""
 
 from __future__ import annotations
 

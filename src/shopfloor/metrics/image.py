@@ -1,5 +1,8 @@
 """Image metrics of one category: exact, in double precision, on raw scores of any range (protocol 2.1).
 
+PG2 and PB2 come in two readings: interpolated quantiles, which are compared with the paper, and strict ones, which say
+how few images a value rests on (protocol 5, no. 26).
+
 Every function takes the raw scores (N,) of the test images, higher means more anomalous, and ``is_bad``
 (N,), True for the bad images. All raise :class:`UndefinedMetric` where the metric has no value: no good or
 no bad image, a NaN or infinite score, scores and labels of different length.
