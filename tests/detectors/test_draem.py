@@ -20,12 +20,13 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 from torch import nn
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import Compose, Normalize, Resize
 
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartDataModule
-from shopfloor.detectors.draem import Draem
+from shopfloor.detectors.draem import Draem, synthetic_anomalies
 from shopfloor.detectors.draem.loss import DraemLoss
 from shopfloor.detectors.draem.synthetic_anomalies import SyntheticAnomalies, perlin_mask, rotate_some
 from shopfloor.detectors.draem.torch_model import DraemModel
@@ -33,6 +34,7 @@ from shopfloor.detectors.fit import TrainingExtras, fit
 from shopfloor.detectors.predict import predict
 from shopfloor.detectors.running import quiet_trainer
 from shopfloor.detectors.textures import stack_textures
+from tests.detectors.image_folders import folder_of
 
 S = 64
 CPU = torch.device("cpu")
@@ -90,15 +92,19 @@ def texture_folder(tmp_path_factory):
 # --- networks ------------------------------------------------------------------------------------------------------
 
 
-def test_parameter_counts_and_shapes_at_full_size():
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_parameter_counts_and_shapes_at_the_sizes_of_the_paper(size):
     with torch.device("meta"):
         model = DraemModel()
-        images = torch.empty(2, 3, 256, 256)
+        images = torch.empty(2, 3, size, size)
     counts = [sum(p.numel() for p in network.parameters()) for network in model.children()]
     assert counts == [69_048_579, 28_374_146]  # reconstructive, discriminative
     reconstruction, logits = model.train()(images)
-    assert reconstruction.shape == (2, 3, 256, 256)
-    assert logits.shape == (2, 2, 256, 256)
+    assert reconstruction.shape == (2, 3, size, size)
+    assert logits.shape == (2, 2, size, size)
+    result = model.eval()(images)
+    assert result.anomaly_map.shape == (2, 1, size, size)
+    assert result.pred_score.shape == (2,)
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +290,7 @@ def test_number_of_epochs_is_needed():
 # --- synthetic defects ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [64, 96, 128, 256])
+@pytest.mark.parametrize("size", [64, 96, 128, 256, 512])
 def test_defects_are_confined_to_their_masks(size):
     torch.manual_seed(0)
     images = torch.rand(24, 3, size, size)
@@ -319,6 +325,98 @@ def test_masks_are_never_empty_and_differ():
     assert areas.min() > 0  # one noise in twenty has no value above the threshold
     assert areas.max() < 0.8
     assert len(masks.unique(dim=0)) > 290
+
+
+def test_noise_has_1_to_32_cells_along_each_side(monkeypatch):
+    seen = []
+
+    def generate_perlin_noise(height, width, scale, device):
+        seen.append(scale)
+        return torch.ones(height, width, device=device)
+
+    monkeypatch.setattr(synthetic_anomalies, "generate_perlin_noise", generate_perlin_noise)
+    torch.manual_seed(0)
+    for _ in range(1800):
+        perlin_mask(8, CPU)
+    assert len(set(seen)) == 36  # the two sides are drawn apart
+    for counts in (np.unique(cells, return_counts=True) for cells in zip(*seen, strict=True)):
+        assert counts[0].tolist() == [1, 2, 4, 8, 16, 32]
+        assert np.abs(counts[1] - 300).max() < 64  # four standard deviations
+
+
+@pytest.mark.parametrize(("level", "is_defect"), [(0.49, False), (0.51, True)])
+def test_a_defect_is_where_the_noise_is_above_a_half(level, is_defect, monkeypatch):
+    monkeypatch.setattr(synthetic_anomalies, "generate_perlin_noise", lambda *_, **__: torch.full((S, S), level))
+    assert bool(perlin_mask(S, CPU)[0, S // 2, S // 2]) is is_defect
+
+
+def test_masks_are_rotated_by_up_to_90_degrees_either_way(monkeypatch):
+    noise = torch.zeros(S, S)
+    noise[30:34, 50:54] = 1  # 20 pixels right of the centre (31.5, 31.5)
+    monkeypatch.setattr(synthetic_anomalies, "generate_perlin_noise", lambda *_, **__: noise)
+    torch.manual_seed(0)
+    spots = np.array([torch.nonzero(perlin_mask(S, CPU)[0]).double().mean(0) for _ in range(300)])
+    rows, columns = spots.T - 31.5
+    np.testing.assert_allclose(np.hypot(rows, columns), 20, atol=0.7)
+    angles = np.degrees(np.arctan2(rows, columns))
+    assert [angles.min(), angles.mean(), angles.max()] == pytest.approx([-90, 0, 90], abs=10)
+    assert angles.std() == pytest.approx(180 / 12**0.5, abs=5)  # all angles alike
+
+
+def test_three_different_augmenters_of_ten_change_a_texture(monkeypatch):
+    applied = []
+
+    def recorder(number):
+        def record(pixels):
+            applied.append(number)
+            return pixels
+
+        return record
+
+    n_augmenters = len(synthetic_anomalies._texture_augmenters())
+    assert n_augmenters == 10
+    monkeypatch.setattr(synthetic_anomalies, "_texture_augmenters", lambda: [recorder(n) for n in range(n_augmenters)])
+    anomalies = SyntheticAnomalies(random_textures(1, 8), (0.2, 1.0))
+    torch.manual_seed(0)
+    for _ in range(1000):
+        anomalies._texture(CPU)
+    chosen = np.array(applied).reshape(1000, 3)
+    assert all(len(set(numbers)) == 3 for numbers in chosen.tolist())
+    for place in chosen.T:  # each comes first, second and third equally often
+        assert np.abs(np.bincount(place, minlength=10) - 100).max() < 38  # four standard deviations
+
+
+def test_augmenters_are_those_of_the_original_or_of_anomalib():
+    contrast, brightness, sharpness, colour, _, posterize, *others, rotation = synthetic_anomalies._texture_augmenters()
+    ranges = ("contrast", "brightness", "saturation", "hue")
+    assert [tuple(getattr(jitter, name) for name in ranges) for jitter in (contrast, brightness, colour)] == [
+        ((0.5, 2.0), None, None, None),
+        (None, (0.8, 1.2), None, None),
+        (None, None, (0.5, 1.5), (-50 / 360, 50 / 360)),
+    ]
+    assert (type(sharpness), sharpness.sharpness_factor, sharpness.p) == (v2.RandomAdjustSharpness, 2, 1)
+    assert (type(posterize), posterize.bits, posterize.p) == (v2.RandomPosterize, 4, 1)
+    assert [(type(other), other.p) for other in others] == [
+        (v2.RandomInvert, 1),
+        (v2.RandomAutocontrast, 1),
+        (v2.RandomEqualize, 1),
+    ]
+    assert isinstance(rotation, v2.RandomRotation)
+    assert list(rotation.degrees) == [-45, 45]
+
+
+def test_solarise_inverts_above_a_threshold_drawn_from_32_to_128():
+    greys = torch.arange(256, dtype=torch.uint8).repeat(3, 1, 1)
+    solarise = synthetic_anomalies._texture_augmenters()[4]
+    torch.manual_seed(0)
+    lowest = []
+    for _ in range(400):
+        changed = solarise(greys)
+        inverted = changed != greys
+        assert torch.equal(changed[inverted], 255 - greys[inverted])
+        assert inverted[..., 128:].all()
+        lowest.append(int(inverted[0, 0].nonzero().min()))
+    assert [min(lowest), np.mean(lowest), max(lowest)] == pytest.approx([32, 80.5, 128], abs=5)
 
 
 def test_weight_of_the_texture():
@@ -559,3 +657,21 @@ def test_anomalibs_engine_trains_it(texture_folder, tmp_path):
     (file,) = tmp_path.rglob("*.ckpt")
     stored = torch.load(file, weights_only=False)
     assert not any("texture" in key for key in stored["state_dict"])
+
+
+def test_anomalibs_engine_trains_and_tests_it_on_image_files(texture_folder, tmp_path):
+    """With images to validate and to test on, which have another size than the detector's."""
+    images = smooth_images(20, 0)
+    images[12:, 20:40, 20:40] = 0
+    detector = small_draem(texture_folder=str(texture_folder), evaluator=Draem.configure_evaluator())
+    data = folder_of(tmp_path / "parts", images[:12], images[12:], size=(80, 72))
+    engine: Any = Engine(
+        max_epochs=1, default_root_dir=tmp_path / "out", logger=False, accelerator="cpu", enable_progress_bar=False
+    )
+    engine.fit(detector, datamodule=data)
+    assert engine.trainer.global_step == 3  # ten of twelve good images, in three batches
+    assert detector.synthetic_anomalies.textures.shape == (3, S, S, 3)
+    post_processor: Any = detector.post_processor
+    assert 0 < post_processor.image_threshold < 1  # from the validation images
+    (metrics,) = engine.test(detector, datamodule=data)
+    assert 0 <= metrics["image_AUROC"] <= 1

@@ -18,6 +18,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, uniform_filter
 from sklearn.metrics import roc_auc_score
 from torch import nn
+from torchvision.transforms import v2
 
 from shopfloor.detectors.backbones import read_weights
 from shopfloor.detectors.building import DetectorError
@@ -31,6 +32,7 @@ from shopfloor.detectors.predict import predict
 from shopfloor.detectors.running import quiet_trainer
 from tests.detectors import drawn_parts
 from tests.detectors.drawn_parts import scratches_stack
+from tests.detectors.image_folders import folder_of
 
 S = 64
 N_GOOD, N_BAD = 16, 8
@@ -164,7 +166,49 @@ def test_defaults_are_those_of_the_paper():
     assert [defaults[name] for name in ("step", "gaussian_noise_std", "radius_quantile")] == [20, 0.015, 0.75]
     assert defaults["focal_loss_quantile_threshold"] == 0.5
     assert defaults["mining"] is True
+    assert defaults["distribution"] == "spectrum"
+    assert defaults["learning_rate"] == 1e-4
+    sizes = ("pretrain_embed_dim", "target_embed_dim", "discriminator_hidden")
+    assert [defaults[name] for name in sizes] == [1536, 1536, 1024]
     assert small_glass().trainer_arguments["limit_train_batches"] == 50
+
+
+def test_default_network_is_torchvisions_first():
+    """timm's own weights of this network, which it takes for a name without tag, are others."""
+    with torch.device("meta"):
+        extractor: Any = Glass(pre_trained=False, visualizer=False).model.forward_modules["feature_aggregator"]
+    source = extractor.feature_extractor.pretrained_cfg
+    assert (source["architecture"], source["tag"]) == ("wide_resnet50_2", "tv_in1k")
+    assert extractor.layers == ["layer2", "layer3"]
+
+
+def test_arguments_reach_the_model():
+    unusual = {
+        "step": 7,
+        "gaussian_noise_std": 0.2,
+        "radius_quantile": 0.6,
+        "focal_loss_quantile_threshold": 0.3,
+        "mining": False,
+        "pretrain_embed_dim": 40,
+    }
+    module = small_glass(
+        **unusual, layers=("layer1", "layer3"), target_embed_dim=24, discriminator_hidden=12, learning_rate=0.003
+    )
+    model = module.model
+    assert {name: getattr(model, name) for name in unusual} == unusual
+    assert model.target_embed_dimension == 24
+    assert model.forward_modules["feature_aggregator"].layers == ["layer1", "layer3"]
+    assert [tuple(weight.shape) for weight in model.projection.parameters()] == [(24, 24), (24,)]
+    hidden = model.discriminator.body.block1[0]
+    assert (hidden.in_features, hidden.out_features) == (24, 12)
+    assert [optimizer.defaults["lr"] for optimizer in module.configure_optimizers()] == [0.006, 0.003]
+    steps_of_ascent = []
+    model.discriminator.register_forward_hook(lambda *_: steps_of_ascent.append(1))
+    model.augmentor.textures = np.zeros((1, S, S, 3), np.uint8)
+    model.survey([torch.zeros(1, 3, S, S)])
+    model.update_center()
+    model.train()(torch.zeros(1, 3, S, S))
+    assert len(steps_of_ascent) == 2  # none: normal and noisy features once, then those of the defects
 
 
 def test_optimisers_are_the_two_of_the_specification_even_without_weights():
@@ -287,6 +331,49 @@ def test_a_third_of_the_textures_is_grey():
     assert drawn.max() <= 1
     grey = (drawn.amax(1) - drawn.amin(1)).amax((1, 2)) < 1e-6
     assert grey.float().mean() == pytest.approx(1 / 3, abs=0.06)
+
+
+def test_textures_are_altered_as_the_specification_says():
+    choice: Any = synthetic_anomalies._alter_texture
+    assert (choice.num_transforms, choice.fixed_num_transforms) == (3, True)
+    assert len(set(choice.probabilities)) == 1
+    *alterations, rotation = choice.transforms
+    contrast, brightness, colour = alterations[:3]
+    ranges = ("contrast", "brightness", "saturation", "hue")
+    assert [tuple(getattr(jitter, name) for name in ranges) for jitter in (contrast, brightness, colour)] == [
+        ((0.8, 1.2), None, None, None),
+        (None, (0.8, 1.2), None, None),
+        (None, None, (0.8, 1.2), (-0.2, 0.2)),
+    ]
+    assert [(type(alteration), alteration.p) for alteration in alterations[3:]] == [
+        (v2.RandomHorizontalFlip, 1),
+        (v2.RandomVerticalFlip, 1),
+        (v2.RandomGrayscale, 1),
+        (v2.RandomAutocontrast, 1),
+        (v2.RandomEqualize, 1),
+    ]
+    assert isinstance(rotation, v2.RandomAffine)
+    assert list(rotation.degrees) == [-45, 45]
+    assert rotation.translate is rotation.scale is rotation.shear is None
+
+
+@pytest.mark.parametrize(("level", "is_defect"), [(0.49, False), (0.51, True)])
+def test_a_defect_is_where_the_noise_is_above_a_half(level, is_defect, monkeypatch):
+    monkeypatch.setattr(synthetic_anomalies, "generate_perlin_noise", lambda *_, **__: torch.full((S, S), level))
+    assert bool(draw_mask(S, S, None, CPU)[S // 2, S // 2]) is is_defect
+
+
+def test_shapes_are_rotated_by_up_to_90_degrees_either_way(monkeypatch):
+    noise = torch.zeros(S, S)
+    noise[30:34, 50:54] = 1  # 20 pixels right of the centre (31.5, 31.5)
+    monkeypatch.setattr(synthetic_anomalies, "generate_perlin_noise", lambda *_, **__: noise)
+    torch.manual_seed(0)
+    spots = np.array([torch.nonzero(synthetic_anomalies._draw_shape(S, S, CPU)).double().mean(0) for _ in range(300)])
+    rows, columns = spots.T - 31.5
+    np.testing.assert_allclose(np.hypot(rows, columns), 20, atol=0.7)
+    angles = np.degrees(np.arctan2(rows, columns))
+    assert [angles.min(), angles.mean(), angles.max()] == pytest.approx([-90, 0, 90], abs=10)
+    assert angles.std() == pytest.approx(180 / 12**0.5, abs=5)  # all angles alike
 
 
 def test_masks_are_one_shape_an_intersection_or_a_union_in_a_third_of_the_cases_each(monkeypatch):
@@ -472,6 +559,18 @@ def test_distribution_of_hand_made_images(values, distribution):
         assert points.n > 60
         assert points.rho > 12
         assert max(points.d1, points.d2) > 0.21
+
+
+def test_distribution_of_a_real_category(shared_data):
+    """The original's file for MPDD names ``manifold``, too."""
+    files = sorted((shared_data / "mpdd_512" / "metal_plate" / "train" / "good").iterdir())
+    images = [np.asarray(Image.open(file).convert("RGB").resize((256, 256)), np.float32) for file in files]
+    points = measure_points(strong_frequencies(np.mean(images, axis=0).round().astype(np.uint8)))
+    assert len(files) == 54
+    assert points.distribution == "manifold"
+    assert points.n == pytest.approx(341, abs=6)
+    assert points.rho == pytest.approx(53, abs=1)
+    assert points.d1 == pytest.approx(0.034, abs=0.001)
 
 
 def test_spectrum_is_that_of_a_literal_transform():
@@ -769,44 +868,54 @@ def test_one_image_and_batches_of_one(fit_on, stack, test):
     assert np.isfinite(scores_of(checkpoint, test, 1)).all()
 
 
-def test_epochs_end_after_fifty_batches(stack, textures):
-    module = small_glass(step=0)
-    module.use_textures(textures)
-    trainer = train_module(module, part_of(stack, [0, 1] * 27), batch_size=1)
-    assert trainer.global_step == 2 * 50  # Lightning counts the steps of both optimisers
+@pytest.mark.parametrize(("settings", "n_batches"), [({}, 50), ({"limit_train_batches": 1.0}, 54)])
+def test_epochs_end_after_fifty_batches_unless_the_settings_say_otherwise(settings, n_batches, monkeypatch):
+    size = 32
+    detector = {
+        **DETECTOR,
+        "init_args": {**SMALL, "backbone": "resnet10t", "pre_trained": False, "layers": ["layer2"], "step": 0},
+        "backbone": None,
+        "batch_size": 1,
+        "trainer": {"max_epochs": 1, "enable_progress_bar": False, **settings},
+    }
+    step, numbers = Glass.training_step, []
+
+    def counted_step(module, batch, batch_idx):
+        numbers.append(batch_idx)
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(Glass, "training_step", counted_step)
+    part = drawn_parts.part_of(scratches_stack(54, 0, size), range(54), 54)
+    extras = TrainingExtras(textures=np.zeros((1, size, size, 3), np.uint8))
+    fit(part, detector, None, None, size, seed=3, extras=extras)
+    assert numbers == list(range(n_batches))
 
 
-class _WithValidation(PartDataModule):
-    """What anomalib's own data modules are like: with a name, and with images to validate and to test on."""
-
-    name = category = "parts"
-
-    def val_dataloader(self):
-        return self.labelled_dataloader()
-
-    test_dataloader = val_dataloader
-
-
-def test_anomalibs_engine_trains_and_tests_it(stack, textures, tmp_path):
+def test_anomalibs_engine_trains_and_tests_it_on_image_files(stack, textures, tmp_path):
+    """With images to validate and to test on, which have another size than the detector's."""
+    (tmp_path / "textures").mkdir()
     for number, texture in enumerate(textures):
-        Image.fromarray(texture).save(tmp_path / f"{number}.png")
+        Image.fromarray(texture).save(tmp_path / "textures" / f"{number}.png")
     torch.manual_seed(0)
-    # The visualizer would read the images' files, which there are not.
     detector = Glass(
         backbone="resnet10t",
         pre_trained=False,
-        texture_folder=str(tmp_path),
+        texture_folder=str(tmp_path / "textures"),
         step=2,
         pretrain_embed_dim=48,
         target_embed_dim=48,
         pre_processor=Glass.configure_pre_processor((96, 96)),
-        visualizer=False,
+        visualizer=False,  # pictures of the test images take most of the time
     )
+    data = folder_of(tmp_path / "parts", stack[:N_GOOD], stack[N_GOOD:], size=(80, 72))
     engine: Any = Engine(
         max_epochs=1, default_root_dir=tmp_path / "out", logger=False, accelerator="cpu", enable_progress_bar=False
     )
-    engine.fit(detector, datamodule=_WithValidation(part_of(stack, range(8)), batch_size=4))
+    engine.fit(detector, datamodule=data)
+    assert engine.trainer.global_step == 2 * 4  # thirteen of sixteen good images, in four batches
     read: Any = detector.model.augmentor.textures
     assert read.shape == (6, 96, 96, 3)
-    (metrics,) = engine.test(detector, datamodule=_WithValidation(part_of(stack, range(8, 24)), batch_size=4))
+    post_processor: Any = detector.post_processor
+    assert 0 < post_processor.image_threshold < 1  # from the validation images
+    (metrics,) = engine.test(detector, datamodule=data)
     assert 0 <= metrics["image_AUROC"] <= 1

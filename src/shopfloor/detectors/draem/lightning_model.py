@@ -40,7 +40,7 @@ class Draem(AnomalibDraem):
     at 80 % and 90 % of the epochs, image score from the averaged map, weight of the texture above 0.2, rotated good
     images. As in anomalib, unlike the original: every image once per epoch, SSIM with reflected borders, masks redrawn
     if empty, order of the two images given to the second network, RGB, contrast and brightness of the textures changed
-    linearly.
+    linearly, their sharpness and bits by fixed amounts.
 
     Args:
         texture_folder: Folder of texture images for the synthetic defects, e.g. the Describable Textures Dataset.
