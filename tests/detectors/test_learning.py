@@ -19,16 +19,35 @@ def learning(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return learning
 
 
+ONE_CLASS = ["--train", "100", "--test", "60"]
+SUPERVISED = [
+    "--train", "200", "--test", "60", "--bad", "100", "--epochs", "8",
+    "--changes", str(BENCHMARKS / "learning_supervised.yml"),
+]  # fmt: skip
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("detector", ["simplenet", "msflow", "mmr", "inreach", "dra", "devnet"])
+@pytest.mark.parametrize(
+    ("detector", "options"),
+    [
+        ("simplenet", ONE_CLASS),
+        ("msflow", ONE_CLASS),
+        ("mmr", ONE_CLASS),
+        ("inreach", ONE_CLASS),
+        ("dra", SUPERVISED),
+        ("devnet", SUPERVISED),
+    ],
+)
 def test_a_trained_detector_is_better_than_an_untrained_one_and_than_chance(
-    detector: str, learning: ModuleType, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+    detector: str, options: list[str], learning: ModuleType, shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ["learning.py", "--root", str(shared_data / "magnetic_tile"), "--detectors", detector]
-    monkeypatch.setattr(sys, "argv", [*command, "--train", "100", "--test", "60"])
+    root = str(shared_data / "magnetic_tile")
+    monkeypatch.setattr(sys, "argv", ["learning.py", "--root", root, "--detectors", detector, *options])
     table = learning.main()
     assert len(table) == 3
     assert (table["image_auroc"] > 55).all(), table
-    if "untrained_image_auroc" in table:  # InReaCh cannot score before it has seen images
-        gain = table["image_auroc"] - table["untrained_image_auroc"]
-        assert gain.mean() > 5 and (gain > 0).sum() >= 2, table
+    if detector == "inreach":  # it cannot score before it has seen images
+        assert "untrained_image_auroc" not in table
+        return
+    gain = table["image_auroc"] - table["untrained_image_auroc"]
+    assert gain.mean() > 5 and (gain > 0).all(), table

@@ -22,6 +22,7 @@ from shopfloor.detectors.fit import fit
 from shopfloor.detectors.predict import predict
 from shopfloor.detectors.reverse_distillation import ReverseDistillation
 from shopfloor.detectors.reverse_distillation.torch_model import ReverseDistillationModel
+from tests.detectors.image_folders import folder_of
 
 S = 64
 LAYERS = ["layer1", "layer2", "layer3"]
@@ -98,7 +99,7 @@ def test_shapes_at_256_are_the_specified():
 
 
 @pytest.mark.parametrize(("backbone", "expansion"), [("resnet18.a1_in1k", 1), ("resnet50", 4)])
-@pytest.mark.parametrize("size", [64, 512])
+@pytest.mark.parametrize("size", [64, 128, 512])
 def test_other_networks_and_sizes(backbone, expansion, size):
     model = build_on_meta(backbone, size=size).train()
     encoder_features, decoder_features = model(torch.empty(2, 3, size, size, device="meta"))
@@ -319,6 +320,22 @@ def test_anomalibs_engine_trains_it(tmp_path):
     engine = Engine(default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False, max_epochs=1)
     engine.fit(detector, datamodule=data)
     assert not any(map(torch.equal, detector.model.decoder.parameters(), before))
+
+
+def test_anomalibs_folder_of_image_files(tmp_path):
+    torch.manual_seed(0)
+    pre_processor = ReverseDistillation.configure_pre_processor((S, S))
+    detector = ReverseDistillation(NETWORK, pre_trained=False, pre_processor=pre_processor, visualizer=False)
+    stack = part_of(14).stack
+    data = folder_of(tmp_path / "parts", stack[:10], np.full_like(stack[10:], 255), size=(96, 80))
+    engine: Any = Engine(
+        default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False, max_epochs=2
+    )
+    engine.fit(detector, datamodule=data)  # validates after each epoch
+    assert detector.post_processor.image_min.isfinite()
+    (metrics,) = engine.test(detector, datamodule=data)
+    assert set(metrics) >= {"image_AUROC", "image_F1Score"}
+    assert metrics["image_AUROC"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,8 @@ class Patchcore(AnomalibPatchcore):
             # Not normalised yet: the pre-processor reaches only the batches of Lightning's own loop.
             images = transform(batch.image.to(self.device))
             with self.trainer.precision_plugin.forward_context():
-                patches = self.model(images).float().unflatten(0, (len(images), -1))
+                # anomalib's data modules validate within the epoch: the model is in evaluation mode by then.
+                patches = self.model.embed(images).float().unflatten(0, (len(images), -1))
             if not len(bank):
                 bank = torch.full((int(chosen.sum()), patches.shape[2]), torch.nan, device=chosen.device)
             for name, of_image in zip(batch.image_path, patches, strict=True):

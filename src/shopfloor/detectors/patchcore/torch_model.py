@@ -50,6 +50,14 @@ class PatchcoreModel(AnomalibPatchcoreModel):
         self.embedding_store.clear()  # TrainingPatches keeps what is needed
         return result
 
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Patch features ``(B * h * w, D)`` of a batch ``(B, 3, H, W)``, whether in training or in evaluation mode."""
+        was_training, self.training = self.training, True
+        try:
+            return self(images)
+        finally:
+            self.training = was_training
+
     def nearest_neighbors(self, embedding: torch.Tensor, n_neighbors: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Nearest patches of the memory bank.
 
