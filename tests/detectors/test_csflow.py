@@ -440,7 +440,8 @@ def test_anomalibs_folder_of_image_files(tmp_path):
         default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False, max_epochs=2
     )
     engine.fit(detector, datamodule=data)  # validates after each epoch
-    assert detector.post_processor.image_min.isfinite()
+    post_processor: Any = detector.post_processor
+    assert post_processor.image_min.isfinite()
     (metrics,) = engine.test(detector, datamodule=data)
     assert set(metrics) >= {"image_AUROC", "image_F1Score"}
     assert metrics["image_AUROC"] == 1.0

@@ -41,6 +41,8 @@ class Patchcore(AnomalibPatchcore):
         visualizer: As in anomalib.
     """
 
+    model: PatchcoreModel
+
     def __init__(  # noqa: PLR0913, PLR0917 (anomalib's arguments)
         self,
         backbone: str = "wide_resnet50_2.tv_in1k",
