@@ -15,6 +15,7 @@ from shopfloor.cell import Cell, each_once
 from shopfloor.config import ProjectConfigLoader
 from shopfloor.grid import GridError, expand_experiments
 from shopfloor.settings import CONFIG_LOADER_ARGS
+from tests.perturbations.test_drift import SETTINGS as TABLE_10
 
 PROJECT = Path(__file__).resolve().parents[1]
 ONE_CLASS = {"patchcore", "reverse_distillation", "mmr", "csflow", "msflow", "simplenet", "draem", "glass"}
@@ -157,28 +158,7 @@ def test_the_page_of_a_detector_shows_its_settings_in_the_paper(detector: str) -
 
 def test_the_drift_of_the_paper_is_that_of_the_protocol() -> None:
     """Protocol 4.3 (Table 10) and 5, no. 1 to 9."""
-    drift = parameters("paper")["data_drift"]["drift"]
-    assert drift == {
-        "transforms": {
-            "camera_position": {
-                "rotation": {"degrees": [-5, 5]},
-                "crop": {"scale": [0.8, 1.0]},
-                "perspective": {"distortion_scale": 0.2},
-            },
-            "lighting": {
-                "colour_jitter": {"brightness": [0.5, 1.5], "contrast": [0.5, 1.5], "saturation": [0.5, 1.5]},
-                "shadow": {"layers": 3, "factor": 0.0},
-            },
-            "quality": {
-                "gaussian_blur": {"kernel_size": 7, "sigma": [0.1, 1.5]},
-                "gaussian_noise": {"mean": 0.5, "standard_deviation": 1.0, "scale": [0.01, 0.05]},
-            },
-        },
-        "categories_per_image": [1, 2],
-        "order": ["camera_position", "lighting", "quality"],
-        "fill": 0,
-        "resolution": "source",
-    }
+    assert parameters("paper")["data_drift"]["drift"] == TABLE_10
 
 
 def test_what_the_paper_shares_with_the_demo_is_that_of_the_protocol() -> None:

@@ -24,6 +24,7 @@ from shopfloor.detectors.predict import predict
 from shopfloor.detectors.running import quiet_trainer
 from tests.detectors import drawn_parts
 from tests.detectors.drawn_parts import squares_stack
+from tests.detectors.gradient_norms import GradientNorms
 from tests.detectors.image_folders import folder_of
 
 S = 64
@@ -249,20 +250,8 @@ def test_checkpoint_file_gives_the_same_bits(checkpoint, test, tmp_path):
     assert np.array_equal(scores_of(loaded, test), scores_of(checkpoint, test))
 
 
-class _GradientNorms(pl.Callback):
-    """Norm of all gradients together, after clipping."""
-
-    def __init__(self):
-        self.norms = []
-
-    def on_before_zero_grad(self, trainer, pl_module, optimizer):
-        gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
-        if gradients:
-            self.norms.append(float(torch.stack([gradient.norm() for gradient in gradients]).norm()))
-
-
 def test_gradients_are_clipped(train):
-    clipped, free = _GradientNorms(), _GradientNorms()
+    clipped, free = GradientNorms(), GradientNorms()
     data = PartDataModule(train, 6)
     run(new_detector(), data, callbacks=[clipped])
     run(new_detector(), data, callbacks=[free], gradient_clip_val=None)
