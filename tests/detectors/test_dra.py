@@ -31,6 +31,7 @@ from tests.detectors import drawn_parts
 from tests.detectors.drawn_parts import squares_stack
 from tests.detectors.gradient_norms import GradientNorms
 from tests.detectors.image_folders import folder_of
+from tests.detectors.validated_parts import ValidatedParts
 
 S = 64
 N_GOOD, N_BAD = 24, 12  # the first half of each for training
@@ -692,20 +693,9 @@ def test_a_step_needs_a_training():
         new_detector().training_step(ImageBatch(image=torch.rand(2, 3, S, S), gt_label=torch.tensor([0, 1])))
 
 
-class _WithValidation(PartDataModule):
-    """What anomalib's own data modules are like: with a name, and with images to validate and to test on."""
-
-    name = category = "parts"
-
-    def val_dataloader(self):
-        return self.labelled_dataloader()
-
-    test_dataloader = val_dataloader
-
-
 def test_anomalibs_engine_trains_it(train, tmp_path):
     detector = new_detector()
-    data: Any = _WithValidation(train, batch_size=8)
+    data: Any = ValidatedParts(train, batch_size=8)
     engine = Engine(default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False, max_epochs=1)
     engine.fit(detector, datamodule=data)
     assert engine.trainer.gradient_clip_val == 1.0

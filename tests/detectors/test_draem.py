@@ -35,6 +35,8 @@ from shopfloor.detectors.predict import predict
 from shopfloor.detectors.running import quiet_trainer
 from shopfloor.detectors.textures import stack_textures
 from tests.detectors.image_folders import folder_of
+from tests.detectors.turned_spots import check_turned_evenly, spot_right_of_the_centre
+from tests.detectors.validated_parts import ValidatedParts
 
 S = 64
 CPU = torch.device("cpu")
@@ -351,16 +353,10 @@ def test_a_defect_is_where_the_noise_is_above_a_half(level, is_defect, monkeypat
 
 
 def test_masks_are_rotated_by_up_to_90_degrees_either_way(monkeypatch):
-    noise = torch.zeros(S, S)
-    noise[30:34, 50:54] = 1  # 20 pixels right of the centre (31.5, 31.5)
+    noise = spot_right_of_the_centre()
     monkeypatch.setattr(synthetic_anomalies, "generate_perlin_noise", lambda *_, **__: noise)
     torch.manual_seed(0)
-    spots = np.array([torch.nonzero(perlin_mask(S, CPU)[0]).double().mean(0) for _ in range(300)])
-    rows, columns = spots.T - 31.5
-    np.testing.assert_allclose(np.hypot(rows, columns), 20, atol=0.7)
-    angles = np.degrees(np.arctan2(rows, columns))
-    assert [angles.min(), angles.mean(), angles.max()] == pytest.approx([-90, 0, 90], abs=10)
-    assert angles.std() == pytest.approx(180 / 12**0.5, abs=5)  # all angles alike
+    check_turned_evenly([perlin_mask(S, CPU)[0] for _ in range(300)])
 
 
 def test_three_different_augmenters_of_ten_change_a_texture(monkeypatch):
@@ -634,23 +630,12 @@ def test_learns_to_find_defects():
     assert maps[masks == 1].mean() > 2 * maps[masks == 0].mean()
 
 
-class _WithValidation(PartDataModule):
-    """What anomalib's own data modules are like: with a name, and with images to validate and to test on."""
-
-    name = category = "parts"
-
-    def val_dataloader(self):
-        return self.labelled_dataloader()
-
-    test_dataloader = val_dataloader
-
-
 def test_anomalibs_engine_trains_it(texture_folder, tmp_path):
     detector = small_draem(texture_folder=str(texture_folder))
     engine: Any = Engine(
         default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False, max_epochs=2
     )
-    data = _WithValidation(part_of(smooth_images(5, 0)), batch_size=4)  # the last batch is a single image
+    data = ValidatedParts(part_of(smooth_images(5, 0)), batch_size=4)  # the last batch is a single image
     engine.fit(detector, datamodule=data)
     assert engine.trainer.current_epoch == 2
     assert engine.trainer.callback_metrics["train_loss"].isfinite()

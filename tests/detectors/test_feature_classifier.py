@@ -20,11 +20,11 @@ from torch import nn
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.detectors.backbones import read_weights
 from shopfloor.detectors.building import DetectorError
-from shopfloor.detectors.datamodule import PartDataModule
 from shopfloor.detectors.feature_classifier import FeatureClassifier
 from shopfloor.detectors.feature_classifier.torch_model import FeatureClassifierModel
 from shopfloor.detectors.fit import fit
 from shopfloor.detectors.predict import predict
+from tests.detectors.validated_parts import ValidatedParts
 
 S = 64
 N_GOOD, N_BAD = 24, 12  # the first half of each for training
@@ -277,24 +277,13 @@ def test_untrained_classifier_gives_no_numbers():
     assert model(torch.rand(1, 3, S, S)).pred_score.isnan().all()
 
 
-class _WithValidation(PartDataModule):
-    """What anomalib's own data modules are like: with a name, and with images to validate and to test on."""
-
-    name = category = "parts"
-
-    def val_dataloader(self):
-        return self.labelled_dataloader()
-
-    test_dataloader = val_dataloader
-
-
 def test_anomalibs_engine_trains_it_every_epoch(train, tmp_path):
     def new_engine():
         return Engine(default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False)
 
     # The visualizer would read the images' files, which there are not.
     detector = FeatureClassifier("resnet10t", ["layer1", "layer2"], pre_trained=False, visualizer=False)
-    data = _WithValidation(train, batch_size=8)
+    data = ValidatedParts(train, batch_size=8)
     engine = new_engine()
     engine.fit(detector, datamodule=data)  # validates before the epoch ends
     fitted = detector.model.coefficients.clone()
@@ -304,5 +293,5 @@ def test_anomalibs_engine_trains_it_every_epoch(train, tmp_path):
     assert metrics["image_AUROC"] > 0.9
     # Trained again on other labels, it forgets the first ones.
     flipped = part_of(train.stack, train.table["row"], ~train.is_bad)
-    new_engine().fit(detector, datamodule=_WithValidation(flipped, batch_size=8))
+    new_engine().fit(detector, datamodule=ValidatedParts(flipped, batch_size=8))
     np.testing.assert_allclose(detector.model.coefficients, -fitted, atol=1e-3)

@@ -33,6 +33,7 @@ from shopfloor.detectors.running import quiet_trainer
 from tests.detectors import drawn_parts
 from tests.detectors.drawn_parts import scratches_stack
 from tests.detectors.image_folders import folder_of
+from tests.detectors.turned_spots import check_turned_evenly, spot_right_of_the_centre
 
 S = 64
 N_GOOD, N_BAD = 16, 8
@@ -364,16 +365,10 @@ def test_a_defect_is_where_the_noise_is_above_a_half(level, is_defect, monkeypat
 
 
 def test_shapes_are_rotated_by_up_to_90_degrees_either_way(monkeypatch):
-    noise = torch.zeros(S, S)
-    noise[30:34, 50:54] = 1  # 20 pixels right of the centre (31.5, 31.5)
+    noise = spot_right_of_the_centre()
     monkeypatch.setattr(synthetic_anomalies, "generate_perlin_noise", lambda *_, **__: noise)
     torch.manual_seed(0)
-    spots = np.array([torch.nonzero(synthetic_anomalies._draw_shape(S, S, CPU)).double().mean(0) for _ in range(300)])
-    rows, columns = spots.T - 31.5
-    np.testing.assert_allclose(np.hypot(rows, columns), 20, atol=0.7)
-    angles = np.degrees(np.arctan2(rows, columns))
-    assert [angles.min(), angles.mean(), angles.max()] == pytest.approx([-90, 0, 90], abs=10)
-    assert angles.std() == pytest.approx(180 / 12**0.5, abs=5)  # all angles alike
+    check_turned_evenly([synthetic_anomalies._draw_shape(S, S, CPU) for _ in range(300)])
 
 
 def test_masks_are_one_shape_an_intersection_or_a_union_in_a_third_of_the_cases_each(monkeypatch):

@@ -37,6 +37,7 @@ from shopfloor.grid import expand_experiments
 from shopfloor.settings import CONFIG_LOADER_ARGS
 from tests.conftest import PROJECT, copy_project
 from tests.detectors.image_folders import folder_of
+from tests.detectors.validated_parts import ValidatedParts
 
 S = 64
 CPU = torch.device("cpu")
@@ -646,18 +647,7 @@ def test_a_new_epoch_forgets_the_images_before(train):
     assert detector.model.bank is bank
 
 
-class _WithValidation(PartDataModule):
-    """What anomalib's own data modules are like: with a name, and with images to validate and to test on."""
-
-    name = category = "parts"
-
-    def val_dataloader(self):
-        return self.labelled_dataloader()
-
-    test_dataloader = val_dataloader
-
-
-class _InOrder(_WithValidation):
+class _InOrder(ValidatedParts):
     """Trains in the part's order."""
 
     train_dataloader = PartDataModule.labelled_dataloader
@@ -706,7 +696,7 @@ def test_anomalibs_engine_trains_it_at_128_pixels(tmp_path):
     detector = InReaCh("resnet18", ["layer1.0", "layer2.1"], pre_trained=False, visualizer=False, **SMALL)
     detector.pre_processor = InReaCh.configure_pre_processor((size, size))
     engine: Any = Engine(default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False)
-    data = _WithValidation(part, batch_size=4)
+    data = ValidatedParts(part, batch_size=4)
     engine.fit(detector, datamodule=data)  # validates before the epoch ends
     assert detector.model.bank.isfinite().all()
     assert len(detector.model.bank) > 50

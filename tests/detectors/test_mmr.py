@@ -33,6 +33,7 @@ from shopfloor.detectors.mmr.positions import position_table, resize_table
 from shopfloor.detectors.mmr.schedule import learning_rate_factor
 from shopfloor.detectors.mmr.torch_model import MmrModel
 from shopfloor.detectors.predict import predict
+from tests.detectors.validated_parts import ValidatedParts
 
 S = 64
 LAYERS = ["layer1", "layer2", "layer3"]
@@ -566,24 +567,13 @@ def test_every_epoch_is_trained_at_its_rate():
     assert rates.rates[::2] == rates.rates[1::2] == pytest.approx([0, 5e-4, 1e-3, 1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
 
 
-class _WithValidation(PartDataModule):
-    """What anomalib's own data modules are like: with a name, and with images to validate and to test on."""
-
-    name = category = "parts"
-
-    def val_dataloader(self):
-        return self.labelled_dataloader()
-
-    test_dataloader = val_dataloader
-
-
 def test_anomalibs_engine_trains_validates_and_predicts(tmp_path):
     auroc = AUROC(fields=["pred_score", "gt_label"], prefix="image_")
     detector = small_detector(evaluator=Evaluator(val_metrics=auroc))
     before = [parameter.detach().clone() for parameter in detector.model.student.parameters()]
     part = part_of(4)
     part.table.loc[2:, "label"] = "bad"
-    data: Any = _WithValidation(part, batch_size=2)
+    data: Any = ValidatedParts(part, batch_size=2)
     engine = Engine(default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False, max_epochs=1)
     engine.fit(detector, datamodule=data)
     assert not any(map(torch.equal, detector.model.student.parameters(), before))

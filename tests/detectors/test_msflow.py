@@ -21,7 +21,6 @@ from torch.nn import functional
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.detectors.backbones import read_weights, use_weights
 from shopfloor.detectors.building import DetectorError
-from shopfloor.detectors.datamodule import PartDataModule
 from shopfloor.detectors.fit import fit
 from shopfloor.detectors.msflow import Msflow, lightning_model
 from shopfloor.detectors.msflow.anomaly_map import additive_map, mean_of_largest, multiplicative_map
@@ -31,6 +30,7 @@ from shopfloor.detectors.msflow.loss import MsflowLoss
 from shopfloor.detectors.msflow.parallel_flows import ParallelFlows, coupling_network, position_condition
 from shopfloor.detectors.msflow.torch_model import MsflowModel
 from shopfloor.detectors.predict import predict
+from tests.detectors.validated_parts import ValidatedParts
 
 S = 64
 WIDE = "wide_resnet50_2.tv_in1k"
@@ -481,17 +481,6 @@ def test_a_length_in_steps_is_refused(fit_on):
         fit_on(part_of(2), trainer={"max_steps": 1})
 
 
-class _WithValidation(PartDataModule):
-    """What anomalib's own data modules are like: with a name, and with images to validate and to test on."""
-
-    name = category = "parts"
-
-    def val_dataloader(self):
-        return self.labelled_dataloader()
-
-    test_dataloader = val_dataloader
-
-
 class _Watch(pl.Callback):
     """Notes the norm of the gradients a step was made with, and its learning rate."""
 
@@ -526,7 +515,7 @@ def test_anomalibs_engine_trains_it(tmp_path):
     )
     part = part_of(4)
     part.table.loc[2:, "label"] = "bad"
-    data: Any = _WithValidation(part, batch_size=2)
+    data: Any = ValidatedParts(part, batch_size=2)
     engine.fit(detector, datamodule=data)
     assert watch.norms == pytest.approx([2.0] * 4, rel=1e-4)  # every step was clipped
     assert watch.rates == pytest.approx([1e-5, 1e-5, 1e-4, 1e-4])  # at the start and in the middle

@@ -29,6 +29,7 @@ from shopfloor.detectors.simplenet.loss import TruncatedL1Loss
 from shopfloor.detectors.simplenet.torch_model import SimpleNetModel
 from tests.detectors import drawn_parts
 from tests.detectors.drawn_parts import scratches_stack
+from tests.detectors.validated_parts import ValidatedParts
 
 S = 64
 N_GOOD, N_BAD = 16, 8
@@ -496,22 +497,13 @@ def test_unusable_settings_are_refused(init_args, message, fit_on, train):
         fit_on(train, init_args={**DETECTOR["init_args"], **init_args})
 
 
-class _WithValidation(PartDataModule):
-    """What anomalib's own data modules are like: with a name, and with images to validate on."""
-
-    name = category = "parts"
-
-    def val_dataloader(self):
-        return self.labelled_dataloader()
-
-
 def test_anomalibs_engine_trains_it_and_predicts(train, tmp_path):
     # The visualizer would read the images' files, which there are not.
     detector = SimpleNet("resnet10t", ["layer2", "layer3"], False, embedding_size=EMBEDDING, visualizer=False)
     before = detector.model.adaptor.weight.clone()
     arguments: dict[str, Any] = {"logger": False, "accelerator": "cpu", "enable_progress_bar": False}
     engine = Engine(default_root_dir=tmp_path, max_epochs=2, **arguments)
-    data: Any = _WithValidation(train, batch_size=4)
+    data: Any = ValidatedParts(train, batch_size=4)
     engine.fit(detector, datamodule=data)
     assert engine.trainer.current_epoch == 2
     assert not torch.equal(detector.model.adaptor.weight, before)
