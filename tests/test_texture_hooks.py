@@ -11,6 +11,8 @@ from PIL import Image
 
 from shopfloor.detectors.building import DetectorError
 from shopfloor.hooks import TextureHooks
+from shopfloor.pipelines.binding import bind
+from shopfloor.pipelines.data_prep.nodes import prepare_textures
 from shopfloor.pipelines.data_prep.pipeline import TEXTURES_TAG
 
 TEXTURES = "data_prep.dtd.64.textures"
@@ -23,7 +25,11 @@ def nothing(*_):
 
 def prepare(entry="dtd", textures=TEXTURES):
     return Node(
-        nothing, f"params:textures.{entry}", textures, name=f"{entry}.prepare", namespace="data_prep", tags=TEXTURES_TAG
+        bind(prepare_textures, name=entry, image_size=64),
+        *(f"params:textures.{entry}", textures),
+        name=f"{entry}.prepare",
+        namespace="data_prep",
+        tags=TEXTURES_TAG,
     )
 
 

@@ -1,8 +1,9 @@
-"""What happens around a run: notice changed data before it, name the report after it."""
+"""What happens around a run: notice missing textures before it, name the report after it."""
 
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,51 +12,10 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from shopfloor.cell import DETECTOR_PARAMS
+from shopfloor.pipelines.binding import sources_of
+
 logger = logging.getLogger(__name__)
-
-
-class ChangedFolderHooks:
-    """Stops a run whose results would mix old and new files of a dataset folder."""
-
-    @hook_impl
-    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Compare path, size and time of every indexed file with the folder, for the categories of this run."""
-        from shopfloor.pipelines.data_prep.pipeline import INDEX_TAG
-
-        for node in pipeline.nodes:
-            if INDEX_TAG in node.tags and catalog.exists(node.outputs[0]):
-                self._check(node.inputs, node.outputs[0], catalog)
-
-    @staticmethod
-    def _check(inputs: list[str], index_name: str, catalog: CatalogProtocol) -> None:
-        from shopfloor.catalog.index import FolderChangedError
-        from shopfloor.pipelines.data_prep.nodes import check_unchanged
-        from shopfloor.readers import DatasetError
-
-        dataset: Any = catalog.get(index_name)
-        path = Path(dataset._filepath)
-        settings, *folder = (catalog.load(name) for name in inputs if not name.endswith(".files"))
-        try:
-            index = dataset.load()
-            check_unchanged(index, settings, *folder)
-        except FolderChangedError as error:
-            if _is_trained_on(path):
-                raise FolderChangedError(index, error.changed, path) from error
-            logger.info("%s has changed since its last check, and nothing was trained on it: checked again.", path.name)
-            path.unlink()
-        except DatasetError as error:
-            # The nodes that need the folder will say so, and cost their own cells only.
-            logger.warning("%s", error.message)
-        except click.ClickException:
-            raise
-        except Exception as error:  # a damaged table can break anywhere
-            raise click.ClickException(f"{path} cannot be used: {error}. Delete it and run again.") from error
-
-
-def _is_trained_on(index: Path) -> bool:
-    """Whether a checkpoint of the category is there, in the layer of models beside that of the index."""
-    dataset, category, *_ = index.name.split(".")
-    return any((index.parents[1] / "06_models").glob(f"{dataset}.{category}.*"))
 
 
 class TextureHooks:
@@ -66,34 +26,20 @@ class TextureHooks:
         """List the folder of textures that are still to be prepared, where a training of this run wants them."""
         from shopfloor.pipelines.data_prep.pipeline import TEXTURES_TAG
 
-        wanted = {name for node in pipeline.nodes if node.namespace == "training" for name in node.inputs}
         for node in pipeline.nodes:
-            if TEXTURES_TAG in node.tags and node.outputs[0] in wanted and not catalog.exists(node.outputs[0]):
-                self._check(node.inputs[0], pipeline, node.outputs[0], catalog)
-
-    @staticmethod
-    def _check(entry: str, pipeline: Pipeline, textures: str, catalog: CatalogProtocol) -> None:
-        from shopfloor.detectors.textures import list_textures
-
-        settings = catalog.load(entry)
-        if settings.get("generator"):
-            return
-        try:
-            list_textures(settings.get("folder"), entry.removeprefix("params:textures."))
-        except click.ClickException as error:
-            trained = [node for node in pipeline.nodes if node.namespace == "training" and textures in node.inputs]
-            detectors = sorted(
-                {
-                    name.removeprefix("params:detectors.")
-                    for node in trained
-                    for name in node.inputs
-                    if name.startswith("params:detectors.")
-                }
-            )
-            raise type(error)(
-                f"{error.message} {len(trained)} trainings of {' and '.join(detectors)} need it; to run the others, "
-                "leave these detectors out of the experiment's list."
-            ) from error
+            if TEXTURES_TAG not in node.tags or catalog.exists(node.outputs[0]):
+                continue
+            takers = [each for each in pipeline.nodes if node.outputs[0] in each.inputs]
+            try:
+                sources_of(node.func, [catalog.load(name) for name in node.inputs])
+            except click.ClickException as error:
+                if takers:
+                    entries = {name for each in takers for name in each.inputs if name.startswith(DETECTOR_PARAMS)}
+                    detectors = sorted(name.removeprefix(DETECTOR_PARAMS) for name in entries)
+                    raise type(error)(
+                        f"{error.message} {len(takers)} trainings of {' and '.join(detectors)} need it; to run the "
+                        "others, leave these detectors out of the experiment's list."
+                    ) from error
 
 
 class AccountHooks:
@@ -112,22 +58,35 @@ class AccountHooks:
 class ReportPathHooks:
     """Ends a run with the path of what it reports: the HTML page, the table of datasets."""
 
+    def __init__(self) -> None:
+        self._started_ns = 0
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Remember when the run began."""
+        self._started_ns = time.time_ns()
+
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Name the reports of a run that succeeded."""
-        _name_reports(pipeline, catalog)
+        """Name the reports of a run that succeeded, made now or current before."""
+        _name_reports(pipeline, catalog, 0)
 
     @hook_impl
     def on_pipeline_error(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Name the reports of a run in which cells failed; they show the holes."""
-        _name_reports(pipeline, catalog)
+        """Name the reports that a run made in which cells failed; they show the holes."""
+        _name_reports(pipeline, catalog, self._started_ns)
 
 
-def _name_reports(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+def _name_reports(pipeline: Pipeline, catalog: CatalogProtocol, since_ns: int) -> None:
     from shopfloor.pipelines.data_prep.pipeline import ACCOUNT
+    from shopfloor.pipelines.reporting.pipeline import REPORT_TAG
 
-    for name in sorted(pipeline.all_outputs()):
-        is_report = name.startswith("reporting.") and name.endswith(".report")
-        if (is_report or name == ACCOUNT) and catalog.exists(name):
-            dataset: Any = catalog.get(name)
-            logger.info("%s: %s", "Report" if is_report else "Datasets", Path(dataset._filepath).resolve())
+    traces: Any = catalog.get("traces")
+    for node in pipeline.nodes:
+        if REPORT_TAG not in node.tags and ACCOUNT not in node.outputs:
+            continue
+        trace = traces.read(node.name)
+        if trace and trace.results and trace.recorded_ns >= since_ns:
+            dataset: Any = catalog.get(node.outputs[0])
+            kind = "Report" if REPORT_TAG in node.tags else "Datasets"
+            logger.info("%s: %s", kind, Path(dataset._filepath).resolve())

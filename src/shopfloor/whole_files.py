@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import getpass
+import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +17,7 @@ import click
 
 # Of this process: two that make the same file, say after a lost connection, never write into one another's.
 _WRITER = secrets.token_hex(4)
+_COARSEST_CLOCK_NS = 2_000_000_000  # of file systems that are in use (FAT)
 
 
 class CannotWriteError(click.ClickException):
@@ -32,8 +35,13 @@ def name_of_partial(partial: Path) -> str:
 
 
 @contextmanager
-def written_whole(final: Path) -> Iterator[Path]:
-    """Gives the temporary path to write; afterwards the file has its own name, or after an error is gone.
+def written_whole(final: Path, *, is_precious: bool = True) -> Iterator[Path]:
+    """Give the temporary path to write; afterwards the file has its own name, or after an error is gone.
+
+    Args:
+        final: The file or folder that is to be.
+        is_precious: Whether the content must be on the disk before it gets its name, so that a power cut leaves the old
+            or the new file and not half of one. False for what is worth less than the waiting.
 
     Raises:
         CannotWriteError: The disk is full, or nothing may be written there.
@@ -42,6 +50,8 @@ def written_whole(final: Path) -> Iterator[Path]:
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield partial
+        if is_precious:
+            _settle(partial)
         partial.replace(final)
     except BaseException as error:
         with suppress(OSError):
@@ -49,6 +59,20 @@ def written_whole(final: Path) -> Iterator[Path]:
         if isinstance(error, Exception) and (problem := write_problem(error, final)):
             raise CannotWriteError(problem) from error
         raise
+
+
+def _settle(partial: Path) -> None:
+    """Bring the content to the disk, and set its time back a little.
+
+    Whatever changes the file afterwards then gives it another time, also on a file system that counts in seconds: a
+    result whose size and time are those of its trace is the one that was saved.
+    """
+    earlier = time.time_ns() - _COARSEST_CLOCK_NS
+    for path in partial.rglob("*") if partial.is_dir() else [partial]:
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            os.utime(path, ns=(earlier, earlier))
 
 
 def write_problem(error: Exception, path: Path) -> str | None:

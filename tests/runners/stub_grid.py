@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -32,10 +33,15 @@ def prepare() -> str:
     return "images"
 
 
-def fit(images: str, *, cell: str, folder: str, seconds: float, behaviour: str | None) -> str:
-    """Writes down that it began and that it ended, and misbehaves in between if it is told to."""
+def fit(images: str, *, cell: str, folder: str) -> str:
+    """Writes down that it began and that it ended, and misbehaves in between if it is told to.
+
+    How it behaves stands in a file, so that the same training may fail once and not the next time.
+    """
     note(folder, "began", cell)
-    time.sleep(seconds)
+    told = json.loads((Path(folder) / "behaviours.json").read_text(encoding="utf-8"))
+    behaviour = told["behaviours"].get(cell)
+    time.sleep(told["seconds"])
     if behaviour == "raise":
         raise ValueError(f"{cell} is broken")
     if behaviour == "stubborn":
@@ -80,12 +86,13 @@ def make_pipeline(
     folder: Path, cells: int, seconds: float = 0.0, behaviours: dict[str, str] | None = None, gpu: bool = True
 ) -> Pipeline:
     """Prepare, then fit and measure each cell, then report."""
+    told = json.dumps({"behaviours": behaviours or {}, "seconds": seconds})
+    (folder / "behaviours.json").write_text(told, encoding="utf-8")
     nodes = [Node(prepare, None, "images", name="prepare")]
     for cell in cell_names(cells):
-        behaviour = (behaviours or {}).get(cell)
         nodes += [
             Node(
-                bind(fit, cell=cell, folder=str(folder), seconds=seconds, behaviour=behaviour),
+                bind(fit, cell=cell, folder=str(folder)),
                 *("images", f"{cell}.weights"),
                 name=f"{cell}.fit",
                 tags="gpu" if gpu else None,
@@ -94,6 +101,11 @@ def make_pipeline(
         ]
     metrics = [f"{cell}.metrics" for cell in cell_names(cells)]
     return Pipeline([*nodes, Node(report, metrics, "report", name="report", tags=TOLERANT)])
+
+
+def traces_entry(folder: Path) -> dict[str, dict[str, str]]:
+    """The catalog's entry for traces."""
+    return {"traces": {"type": "shopfloor.catalog.traces.TracesDataset", "path": str(folder / "data" / ".traces")}}
 
 
 def make_catalog(folder: Path, pipeline: Pipeline) -> DataCatalog:
@@ -106,6 +118,7 @@ def make_catalog(folder: Path, pipeline: Pipeline) -> DataCatalog:
             }
             for name in pipeline.all_outputs()
         }
+        | traces_entry(folder)
     )
 
 

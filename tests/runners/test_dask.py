@@ -24,7 +24,7 @@ from shopfloor.runners.failures import FailedNodesError
 from shopfloor.runners.local import LocalRunner
 from shopfloor.whole_files import CannotWriteError
 from tests.disks import small_disk
-from tests.runners.stub_grid import cell_names, lines, make_pipeline, results, run
+from tests.runners.stub_grid import cell_names, lines, make_pipeline, results, run, traces_entry
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -132,7 +132,8 @@ def test_what_would_stay_in_the_memory_of_a_worker_is_refused(scheduler: str, tm
     from kedro.io import DataCatalog
 
     with pytest.raises(ClusterError, match="is not in the catalog"):
-        on(scheduler).run(make_pipeline(tmp_path, 2), DataCatalog(), _create_hook_manager())
+        catalog = DataCatalog.from_config(traces_entry(tmp_path))
+        on(scheduler).run(make_pipeline(tmp_path, 2), catalog, _create_hook_manager())
 
 
 def test_ctrl_c_leaves_whole_files_and_listeners_are_of_this_machine_only(tmp_path: Path) -> None:

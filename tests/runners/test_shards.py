@@ -55,15 +55,17 @@ def test_a_job_array_makes_what_one_run_makes(tmp_path: Path) -> None:
     assert sorted(lines(array, "ended")) == cell_names(10), "each cell once"
 
 
-def test_a_part_that_makes_a_result_anew_removes_the_reports_that_rest_on_it(tmp_path: Path) -> None:
+def test_a_part_that_makes_another_result_makes_the_reports_outdated_that_rest_on_it(tmp_path: Path) -> None:
     run(LocalRunner(), tmp_path, make_pipeline(tmp_path, 4))
     (tmp_path / "data/06_models/cell_0002.weights.txt").unlink()
+    report = tmp_path / "data/06_models/report.txt"
+    report.write_text("of another grid")
     for shard in ("1/2", "2/2"):
         run(LocalRunner(shard=shard), tmp_path, make_pipeline(tmp_path, 4), only_missing=True)
     assert lines(tmp_path, "ended").count("cell_0002") == 2 and len(lines(tmp_path, "ended")) == 5
-    assert "report.txt" not in results(tmp_path)
+    assert report.read_text() == "of another grid", "reports are in no part"
     run(LocalRunner(), tmp_path, make_pipeline(tmp_path, 4), only_missing=True)
-    assert len(lines(tmp_path, "ended")) == 5
+    assert len(lines(tmp_path, "ended")) == 5 and "cell_0002" in report.read_text()
 
 
 def test_more_shards_than_trainings_leave_some_without_work(tmp_path: Path) -> None:

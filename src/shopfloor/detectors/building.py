@@ -12,15 +12,12 @@ from anomalib.models.components import TimmFeatureExtractor
 from torch import nn
 from torchvision.transforms.v2 import CenterCrop, Compose, Normalize
 
+from shopfloor.detectors.errors import DetectorError
 from shopfloor.detectors.pre_processing import steps_of
 
 # Thresholds, metrics and pictures are made from the stored raw scores, not by the detector (protocol 2.3).
 _LEFT_OUT = ("post_processor", "evaluator", "visualizer")
 _SET_HERE = ("pre_processor", *_LEFT_OUT)
-
-
-class DetectorError(click.ClickException):
-    """A detector's settings, its training part or its output are not usable."""
 
 
 def build(

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from shopfloor.detectors.building import DetectorError
+from shopfloor.detectors.errors import DetectorError
 from shopfloor.readers.pixels import ImageError, read_image
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")

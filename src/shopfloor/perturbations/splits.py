@@ -1,8 +1,8 @@
 """Which images of a category a detector trains on and which it is tested on.
 
 A split is two tables, ``train`` and ``test``, with one line per image: its ``row`` in the category's index table (and
-image stack), its path, the label it is given, defect type, domain and whether the dataset has pixel labels. No image
-content occurs in both.
+image stack), its path and the digest of its file, the label it is given, defect type, domain and whether the dataset
+has pixel labels. No image content occurs in both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import click
 import numpy as np
 import pandas as pd
 
-SPLIT_COLUMNS = ["row", "image", "label", "defect_type", "domain", "has_pixel_labels"]
+SPLIT_COLUMNS = ["row", "image", "sha256", "label", "defect_type", "domain", "has_pixel_labels"]
 
 
 class SplitError(click.ClickException):

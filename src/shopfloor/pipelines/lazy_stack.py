@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from shopfloor.catalog.image_stack import LazyStack
 from shopfloor.readers.measure import available_cores, thread_pool
 
 
-def lazy_stack(prepare: Callable[[int], np.ndarray], length: int, shape: tuple[int, ...], title: str) -> LazyStack:
+def lazy_stack(
+    prepare: Callable[[int], np.ndarray],
+    length: int,
+    shape: tuple[int, ...],
+    title: str,
+    rows: pd.DataFrame | None = None,
+) -> LazyStack:
     """Make the arrays of a stack on all cores, with progress.
 
     Threads suffice: Pillow, NumPy and OpenCV let go of the interpreter while they work. Only a few results wait at any
@@ -22,11 +29,12 @@ def lazy_stack(prepare: Callable[[int], np.ndarray], length: int, shape: tuple[i
         length: Number of rows.
         shape: Shape of one array.
         title: Label of the progress bar.
+        rows: The image of each row, with the columns ``image`` and ``sha256``.
 
     Returns:
         The stack, in the order of the rows.
     """
-    return LazyStack(_in_order(prepare, length, title), length, shape)
+    return LazyStack(_in_order(prepare, length, title), length, shape, rows=rows)
 
 
 def _in_order(prepare: Callable[[int], np.ndarray], length: int, title: str) -> Iterator[np.ndarray]:

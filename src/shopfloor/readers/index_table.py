@@ -10,19 +10,17 @@
 | masks | paths of its masks joined by ``;``, empty for none |
 | width, height | pixels |
 | has_pixel_labels | whether the category comes with masks |
-| sha256, file_size, modified_ns | of the image: digest, bytes, modification time in nanoseconds |
-| mask_sha256, mask_file_size, mask_modified_ns | of each mask in the order of ``masks``, joined by ``;`` |
+| sha256, file_size | of the image: digest, bytes |
+| mask_sha256, mask_file_size | of each mask in the order of ``masks``, joined by ``;`` |
 
 Rows are sorted by ``image`` in byte order, so that a seed means the same split on every file system.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,10 +44,8 @@ INDEX_DTYPES: dict[str, str] = {
     "has_pixel_labels": "bool",
     "sha256": "str",
     "file_size": "int64",
-    "modified_ns": "int64",
     "mask_sha256": "str",
     "mask_file_size": "str",
-    "mask_modified_ns": "str",
 }
 
 READ_ARGUMENTS: dict[str, Any] = {"dtype": INDEX_DTYPES, "keep_default_na": False}
@@ -122,46 +118,8 @@ def build_index(
                 "has_pixel_labels": has_pixel_labels,
                 "sha256": image.sha256,
                 "file_size": image.file_size,
-                "modified_ns": image.modified_ns,
                 "mask_sha256": join_paths(mask.sha256 for mask in masks),
                 "mask_file_size": join_paths(str(mask.file_size) for mask in masks),
-                "mask_modified_ns": join_paths(str(mask.modified_ns) for mask in masks),
             }
         )
     return pd.DataFrame(rows, columns=list(INDEX_DTYPES)).astype(INDEX_DTYPES)
-
-
-def changed_files(index: pd.DataFrame, root: Path) -> list[str]:
-    """Name the images and masks that are no longer what the index was made from.
-
-    Size and modification time are compared. Only where the size is the same and the time is not, as after a
-    copy of the folder, the content is read and its SHA-256 decides. Files added since are not seen: they are
-    in no row.
-
-    Args:
-        index: Index table of one or several categories of one dataset.
-        root: The dataset root now.
-
-    Returns:
-        Relative paths of missing and changed files in byte order; empty when nothing changed.
-    """
-    known: dict[str, tuple[int, int, str]] = {}
-    for row in index.to_dict("records"):
-        known[row["image"]] = (row["file_size"], row["modified_ns"], row["sha256"])
-        columns = ("masks", "mask_file_size", "mask_modified_ns", "mask_sha256")
-        masks = zip(*(split_paths(row[column]) for column in columns), strict=True)
-        known.update({path: (int(size), int(modified), digest) for path, size, modified, digest in masks})
-    return sorted((path for path, facts in known.items() if _changed(root / path, *facts)), key=byte_order)
-
-
-def _changed(path: Path, file_size: int, modified_ns: int, sha256: str) -> bool:
-    try:
-        status = path.stat()
-        if status.st_size != file_size:
-            return True
-        if status.st_mtime_ns == modified_ns:
-            return False
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() != sha256
-    except OSError:
-        return True

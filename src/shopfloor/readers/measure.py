@@ -37,7 +37,6 @@ class FileFacts:
 
     Attributes:
         file_size: Bytes.
-        modified_ns: Modification time in nanoseconds.
         sha256: Digest of the content.
         width: Pixels, 0 where the file cannot be decoded.
         height: Pixels, 0 where the file cannot be decoded.
@@ -50,7 +49,6 @@ class FileFacts:
     """
 
     file_size: int = 0
-    modified_ns: int = 0
     sha256: str = ""
     width: int = 0
     height: int = 0
@@ -70,7 +68,7 @@ def measure(files: CategoryFiles, known: Mapping[str, FileFacts] | None = None) 
 
     Args:
         files: The category as listed.
-        known: Facts of an earlier run. A file of the same path, size and modification time is not opened again.
+        known: Facts of an earlier run. A file whose content is the same is not decoded again.
 
     Returns:
         Facts of every image and mask by its path. Unreadable files are reported in ``problem``, never raised.
@@ -78,34 +76,21 @@ def measure(files: CategoryFiles, known: Mapping[str, FileFacts] | None = None) 
     from tqdm import tqdm
 
     jobs = {**dict.fromkeys(files.images, False), **dict.fromkeys(files.masks, True)}
-    known = {path: facts for path, facts in (known or {}).items() if path in jobs}
-    known = {path: facts for path, facts in known.items() if _is_current(files.root / path, facts, jobs[path])}
-    wanted = [path for path in jobs if path not in known]
+    known = known or {}
     with thread_pool() as pool:
-        measured = pool.map(lambda path: measure_file(files.root / path, is_mask=jobs[path]), wanted)
+        measured = pool.map(lambda path: measure_file(files.root / path, jobs[path], known.get(path)), jobs)
         title = f"Checking {files.dataset}/{files.category}"
-        progress = tqdm(measured, desc=title, total=len(wanted), unit="file", mininterval=1.0)
-        fresh = dict(zip(wanted, progress, strict=True))
-    return {path: fresh.get(path) or known[path] for path in jobs}
+        progress = tqdm(measured, desc=title, total=len(jobs), unit="file", mininterval=1.0)
+        return dict(zip(jobs, progress, strict=True))
 
 
-def _is_current(path: Path, facts: FileFacts, is_mask: bool) -> bool:
-    """Whether facts of an earlier run still hold; of a mask the values of its pixels must be among them."""
-    if facts.problem or (is_mask and not facts.values):
-        return False
-    try:
-        status = path.stat()
-    except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (facts.file_size, facts.modified_ns)
-
-
-def measure_file(path: Path, *, is_mask: bool) -> FileFacts:
+def measure_file(path: Path, is_mask: bool, known: FileFacts | None = None) -> FileFacts:
     """Read, hash and fully decode one file.
 
     Args:
         path: The file.
         is_mask: Whether the values of the pixels are wanted too.
+        known: Facts of an earlier run, which are given back where the content is the same.
 
     Returns:
         The facts; a file that cannot be read or decoded has a ``problem``.
@@ -113,13 +98,14 @@ def measure_file(path: Path, *, is_mask: bool) -> FileFacts:
     from shopfloor.readers import pixels
 
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
             return FileFacts(problem="not a regular file")
         data = path.read_bytes()
     except OSError as error:
         return FileFacts(problem=error.strerror or str(error))
-    file = FileFacts(len(data), status.st_mtime_ns, hashlib.sha256(data).hexdigest())
+    file = FileFacts(len(data), hashlib.sha256(data).hexdigest())
+    if known and known.sha256 == file.sha256 and not known.problem and (known.values or not is_mask):
+        return known
     try:
         image = pixels.decode(data)
         return replace(

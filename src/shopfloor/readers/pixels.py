@@ -8,6 +8,7 @@ one.
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ class ImageError(ValueError):
     """A file that cannot be turned into 8-bit pixels without loss; the text gives the reason."""
 
 
-def read_image(path: str | Path, size: int | None = None) -> NDArray[np.uint8]:
+def read_image(path: str | Path, size: int | None = None, *, sha256: str = "") -> NDArray[np.uint8]:
     """Read an image as RGB, and resize it if asked to.
 
     Grey is repeated, alpha is dropped, a palette is resolved; of a file with several frames the first is
@@ -42,15 +43,16 @@ def read_image(path: str | Path, size: int | None = None) -> NDArray[np.uint8]:
     Args:
         path: File in one of ``FORMATS``, whatever its extension.
         size: Side of the square to resize to, see :func:`resize_image`; None keeps the image as it is.
+        sha256: Digest that the file must have; empty for any.
 
     Returns:
         Array (H, W, 3), uint8, in the orientation in which the pixels are stored.
 
     Raises:
-        ImageError: Not decodable, larger than Pillow's limit, or more than 8 bits per channel.
+        ImageError: Not decodable, larger than Pillow's limit, more than 8 bits per channel, or another file than meant.
         OSError: The file cannot be read.
     """
-    data = Path(path).read_bytes()
+    data = _content(path, sha256)
     try:
         image = decode(data)
         bits = bits_per_channel(image, data)
@@ -64,24 +66,35 @@ def read_image(path: str | Path, size: int | None = None) -> NDArray[np.uint8]:
     return np.asarray((image if size is None else _resized(image, size)).convert("RGB"))
 
 
-def read_mask(paths: Sequence[str | Path], shape: tuple[int, int]) -> NDArray[np.uint8]:
+def _content(path: str | Path, sha256: str) -> bytes:
+    """Read a file, which must not have changed since it was checked."""
+    data = Path(path).read_bytes()
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+        raise ImageError(f"{path}: the file changed after it was checked; run again, so that it is checked again")
+    return data
+
+
+def read_mask(
+    paths: Sequence[str | Path], shape: tuple[int, int], *, sha256: Sequence[str] = ()
+) -> NDArray[np.uint8]:
     """Read the masks of one image as their union; any value above 0 is a defect.
 
     Args:
         paths: Mask files; none gives an all-zero mask.
         shape: Height and width of the image in pixels.
+        sha256: Digest that each file must have; empty for any.
 
     Returns:
         Array (H, W), uint8, values 0 and 1.
 
     Raises:
-        ImageError: Not decodable, or of another size than the image.
+        ImageError: Not decodable, of another size than the image, or another file than meant.
         OSError: A file cannot be read.
     """
     union = np.zeros(shape, dtype=bool)
-    for path in paths:
+    for path, digest in zip(paths, sha256 or [""] * len(paths), strict=True):
+        data = _content(path, digest)
         try:
-            data = Path(path).read_bytes()
             values = mask_values(decode(data), data)
         except ImageError as error:
             raise ImageError(f"{path}: {error}") from error

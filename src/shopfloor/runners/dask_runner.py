@@ -24,14 +24,14 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from pluggy import PluginManager
 
+from shopfloor.catalog.traces import Trace
 from shopfloor.runners.cells import GPU
 from shopfloor.runners.dask_cluster import ATTEMPTS, ClusterError, ClusterOptions, connect
-from shopfloor.runners.dask_worker import Outcome, run_node
+from shopfloor.runners.dask_worker import run_node
 from shopfloor.runners.failures import Failure
 from shopfloor.runners.frontier import Frontier
 from shopfloor.runners.grid_runner import GridRunner
 from shopfloor.runners.ledger import Ledger
-from shopfloor.runners.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -68,13 +68,11 @@ class DaskRunner(GridRunner):
         super().__init__(shard, is_async)
         self._options = ClusterOptions(address, gpus, workers, memory_limit, threads)
 
-    def _execute(
-        self, pipeline: Pipeline, ledger: Ledger, progress: Progress, hook_manager: PluginManager, run_id: str | None
-    ) -> None:
+    def _execute(self, pipeline: Pipeline, ledger: Ledger, hook_manager: PluginManager, run_id: str | None) -> None:
         _refuse_memory_datasets(pipeline, ledger.catalog)
         with connect(self._options) as client, _forwarded_logs(client):
             logger.info("Dask's dashboard: %s", client.dashboard_link)
-            _Dispatch(client, pipeline, ledger, progress, self._options.uses_gpus, run_id).run()
+            _Dispatch(client, pipeline, ledger, self._options.uses_gpus, run_id).run()
 
 
 class _Dispatch:
@@ -85,7 +83,6 @@ class _Dispatch:
         client: Client,
         pipeline: Pipeline,
         ledger: Ledger,
-        progress: Progress,
         uses_gpus: bool,
         run_id: str | None,
     ) -> None:
@@ -95,7 +92,7 @@ class _Dispatch:
         self._run_id = run_id
         self._frontier = Frontier(pipeline, self._place_of, ledger.skips)
         self._places = _Places(client)
-        progress.workers = max(1, self._places.free(_ON_GPU if uses_gpus else _ON_CPU))
+        ledger.progress.workers = max(1, self._places.free(_ON_GPU if uses_gpus else _ON_CPU))
         self._running: dict[str, Node] = {}
         self._waited = False
         self._busy = {_ON_GPU: 0, _ON_CPU: 0}
@@ -147,7 +144,7 @@ class _Dispatch:
         self._busy[place] += 1
         return self._client.submit(
             run_node,
-            *(project.PACKAGE_NAME, node, self._ledger.datasets(node), self._run_id),
+            *(project.PACKAGE_NAME, node, *self._ledger.work(node), self._run_id),
             key=key,
             pure=False,
             resources={place: 1} if self._places.is_resource(place) else None,
@@ -161,11 +158,11 @@ class _Dispatch:
                 "The connection to Dask's scheduler is lost. What is finished is kept; the same command with "
                 "--only-missing-outputs goes on from here."
             )
-        outcome = result if isinstance(result, Outcome) else Outcome(0.0, _of_dask(result[1]))  # type, error, trace
-        if outcome.failure is None:
-            self._ledger.finished(node, outcome.seconds)
+        if isinstance(result, Trace):
+            self._ledger.finished(node, result)
         else:
-            self._ledger.failed(node, outcome.failure)
+            failure = result if isinstance(result, Failure) else _of_dask(result[1])  # type, error, traceback
+            self._ledger.failed(node, failure)
         self._frontier.settle(node)
 
 

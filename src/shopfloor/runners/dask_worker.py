@@ -3,49 +3,37 @@
 from __future__ import annotations
 
 import logging
-import time
-from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from kedro.framework import project
 from kedro.framework.hooks import manager as hooks
 from kedro.io import DataCatalog
 from kedro.pipeline.node import Node
-from kedro.runner.task import Task
 from pluggy import PluginManager
 
+from shopfloor.catalog.traces import Trace
+from shopfloor.runners.execution import make
 from shopfloor.runners.failures import Failure
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a node.
-
-    Attributes:
-        seconds: How long it ran.
-        failure: Why it did not finish.
-    """
-
-    seconds: float
-    failure: Failure | None = None
-
-
-def run_node(package: str | None, node: Node, catalog: DataCatalog, run_id: str | None) -> Outcome:
+def run_node(package: str | None, node: Node, catalog: DataCatalog, *work_and_run: Any) -> Trace | Failure:
     """Run one node on this worker.
 
     Args:
         package: The project's package, of which the hooks are.
         node: The node.
         catalog: Its datasets, all of them files or parameters.
-        run_id: The run.
+        *work_and_run: What :func:`~shopfloor.runners.execution.make` takes beside them, and the run's id.
+
+    Returns:
+        The trace of what was made, or why it was not.
     """
-    start = time.monotonic()
-    failure = None
+    *work, run_id = work_and_run
     try:
-        Task(node, catalog, is_async=False, hook_manager=_hooks(package), run_id=run_id).execute()
+        return make(node, catalog, *work, _hooks(package), run_id)
     except (Exception, SystemExit) as error:  # the latter would end the worker, and the node would run again
-        failure = Failure.of(error)
-    return Outcome(time.monotonic() - start, failure)
+        return Failure.of(error)
 
 
 @cache

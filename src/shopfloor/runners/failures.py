@@ -34,13 +34,11 @@ class Failure:
     Attributes:
         reason: What went wrong, in one paragraph.
         trace: Where, for errors that nobody expected.
-        keeps_files: Whether what the node made before stays, as when a dataset refuses to be replaced.
         stops_run: Whether every other node would meet it too.
     """
 
     reason: str
     trace: str = ""
-    keeps_files: bool = False
     stops_run: bool = False
 
     @classmethod
@@ -50,8 +48,7 @@ class Failure:
         expected = isinstance(error, click.ClickException | DatasetError)
         trace = "" if expected else "".join(traceback.format_exception(error)).rstrip()
         stops_run = any(isinstance(each, CannotWriteError) for each in _chain(error))
-        keeps_files = isinstance(error, DatasetError) and not stops_run
-        return cls(_reason(error), trace, keeps_files, stops_run)
+        return cls(_reason(error), trace, stops_run)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -1,11 +1,10 @@
-"""What the project's runners share: the grid goes on after a failed cell, and a resumed run makes what is missing.
+"""What the project's runners share: the grid goes on after a failed cell, and a resumed run makes what is not current.
 
 * A node that raises costs what depends on it and nothing else. Nodes that sum up (tag ``tolerates_missing_inputs``)
   run with :class:`~shopfloor.runners.missing.MissingResult` in the place of what is not there; the run ends with an
   error that lists the failures.
-* ``--only-missing-outputs`` also runs again whatever lies downstream of a file that is made again, the reports above
-  all. Such files are removed first, and in a run that makes everything again as soon as what they rest on is new, or
-  could not be made: after an interruption or a failure nothing outdated counts as finished.
+* ``--only-missing-outputs`` makes what is missing or was made from other inputs than those there now, as the traces
+  of the data folder tell (:mod:`shopfloor.runners.freshness`). Nothing is deleted: what is outdated does not count.
 * One run at a time works on a data folder, or several on different shards of a grid.
 """
 
@@ -15,7 +14,7 @@ import logging
 import signal
 import threading
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,14 +22,17 @@ from typing import Any, NoReturn
 import click
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
 from kedro.runner import AbstractRunner
 from pluggy import PluginManager
 
 from shopfloor.runners.failures import EmptyGridError
+from shopfloor.runners.freshness import Freshness
 from shopfloor.runners.ledger import Ledger
 from shopfloor.runners.lock import data_folder_of, hold
-from shopfloor.runners.outdated import file_of, remove_files, remove_partial_files, resting_on
+from shopfloor.runners.partial_files import remove_partial_files
 from shopfloor.runners.progress import Progress
+from shopfloor.runners.refusals import Accepted, refuse_changed_folders, refuse_outdated_inputs, refuse_untraced
 from shopfloor.runners.shards import Shard, fingerprint
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,10 @@ class GridRunner(AbstractRunner):
     Args:
         shard: Part of the grid to make: ``3/8``, or ``prepare`` for what all trainings share. None for all of it.
         is_async: Not to be had; Kedro's command line says False.
+
+    Attributes:
+        registered: Gives every pipeline of the project, so that what a run takes from outside its filter is checked.
+        accepted: What the user has accepted for this run.
     """
 
     def __init__(self, shard: str | None = None, is_async: bool = False) -> None:
@@ -50,13 +56,12 @@ class GridRunner(AbstractRunner):
                 "is_async: this runner loads and saves one dataset after the other. Leave it out."
             )
         super().__init__(is_async=False)
+        self.registered: Callable[[], Mapping[str, Pipeline]] = dict
+        self.accepted = Accepted()
         self._shard = Shard.parse(shard)
-        self._resting: dict[str, list[str]] = {}
 
     @abstractmethod
-    def _execute(
-        self, pipeline: Pipeline, ledger: Ledger, progress: Progress, hook_manager: PluginManager, run_id: str | None
-    ) -> None:
+    def _execute(self, pipeline: Pipeline, ledger: Ledger, hook_manager: PluginManager, run_id: str | None) -> None:
         """Run every node whose inputs are there, and book what becomes of it."""
 
     def run(
@@ -72,6 +77,9 @@ class GridRunner(AbstractRunner):
         Raises:
             EmptyGridError: The pipeline has no node.
             DataInUseError: Another run works on the same data folder.
+            FolderChangedError: A dataset's folder changed after detectors were trained on it.
+            OutdatedError: The run would take outdated results from outside its filter.
+            UntracedError: Results are there of which nothing tells what they were made from.
             CannotWriteError: The disk is full, or may not be written.
             FailedNodesError: At the end, when a node raised.
         """
@@ -82,34 +90,29 @@ class GridRunner(AbstractRunner):
             logger.info("Shard %s has nothing to do: there are fewer trainings than shards.", self._shard)
             return {}
         with _ending_in_order(), hold(_data_folders(part, catalog), self._shard, fingerprint(pipeline)):
-            part = self._clear(pipeline, part, catalog, only_missing_outputs)
+            whole = (*self.registered().values(), pipeline)
+            nodes = [node for each in whole for node in each.nodes]
+            freshness = Freshness(nodes, part.nodes, catalog, self.accepted.hash_everything)
+            part = self._to_do(part, freshness, only_missing_outputs)
+            remove_partial_files(part, catalog)
+            self._prepared = freshness, only_missing_outputs
             return super().run(part, catalog, hook_manager, run_id)
 
-    def _clear(self, pipeline: Pipeline, part: Pipeline, catalog: CatalogProtocol, only_missing: bool) -> Pipeline:
-        """Remove what must not count as finished; what is left to run."""
-        remove_partial_files(part.all_outputs(), catalog)
-        self._resting = resting_on(pipeline)
-        missing = self._filter_pipeline_for_missing_outputs(part, catalog)
-        outdated = {node.name for node in missing.nodes}
-        if outdated and self._shard:  # what rests on the part, reports say, is no part of it
-            outdated = {node.name for node in pipeline.from_nodes(*outdated).nodes}
-        remove_files((name for node in pipeline.nodes if node.name in outdated for name in node.outputs), catalog)
-        if not only_missing:
-            return part
-        skipped = len(part.nodes) - len(missing.nodes)
-        logger.info("%d of %d steps are finished, %d to do.", skipped, len(part.nodes), len(missing.nodes))
-        return missing
-
-    def _filter_pipeline_for_missing_outputs(self, pipeline: Pipeline, catalog: CatalogProtocol) -> Pipeline:
-        """Nodes whose outputs are missing, and all that lies downstream of them.
-
-        Kedro alone leaves out the second: after one deleted checkpoint the metrics and reports stayed as they were.
-        """
-        missing = super()._filter_pipeline_for_missing_outputs(pipeline, catalog)
-        return pipeline.from_nodes(*(node.name for node in missing.nodes)) if missing.nodes else missing
-
-    def _log_filtering_results(self, *args: Any) -> None:
-        """Say nothing: Kedro would list thousands of names; ``run`` says how many."""
+    def _to_do(self, part: Pipeline, freshness: Freshness, only_missing: bool) -> Pipeline:
+        """Refuse what would mix old and new; what is left to run."""
+        logger.info("Looking at what earlier runs left.")
+        findings = {node.name: freshness.of(node) for node in part.nodes}
+        refuse_changed_folders(freshness, self.accepted)
+        refuse_untraced(findings, self.accepted)
+        to_do = [node for node in part.nodes if not (only_missing and findings[node.name].is_current)]
+        refuse_outdated_inputs(freshness, to_do, self.registered())
+        for trace in freshness.touched.values():
+            freshness.traces.write(trace)
+        if only_missing:
+            done = len(part.nodes) - len(to_do)
+            logger.info("%d of %d steps are finished, %d to do.", done, len(part.nodes), len(to_do))
+            return _only(part, to_do)
+        return part
 
     def _get_executor(self, max_workers: int) -> None:
         """None: Kedro's own way of running nodes ends with the first failure."""
@@ -125,19 +128,23 @@ class GridRunner(AbstractRunner):
             return
         if hook_manager is None:
             raise ValueError("A hook manager is needed, as a Kedro session gives one.")
-        progress = Progress(pipeline)
-        ledger = Ledger(pipeline, catalog, self._resting, progress)
+        freshness, only_missing = self._prepared
+        ledger = Ledger(catalog, freshness, Progress(pipeline), only_missing)
         try:
-            self._execute(pipeline, ledger, progress, hook_manager, run_id)
+            self._execute(pipeline, ledger, hook_manager, run_id)
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
             logger.warning("Interrupted. The same command with --only-missing-outputs goes on from here.")
             raise
         ledger.close()
 
 
+def _only(pipeline: Pipeline, nodes: list[Node]) -> Pipeline:
+    return pipeline.filter(node_names=[node.name for node in nodes]) if nodes else Pipeline([])
+
+
 def _data_folders(pipeline: Pipeline, catalog: CatalogProtocol) -> set[Path]:
-    files = (file_of(name, catalog) for name in pipeline.all_outputs())
-    return {data_folder_of(file) for file in files if file is not None}
+    files = (getattr(catalog.get(name), "_filepath", None) for name in pipeline.all_outputs())
+    return {data_folder_of(Path(file)) for file in files if file is not None}
 
 
 @contextmanager

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from typing import Any
 
+import click
 from kedro.io import CatalogProtocol, DataCatalog, MemoryDataset
-from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from shopfloor.catalog.traces import Trace, TracesDataset
+from shopfloor.pipelines.binding import Sources
 from shopfloor.runners.failures import FailedNodesError, Failure, summary
-from shopfloor.runners.missing import TOLERANT, MissingResult
-from shopfloor.runners.outdated import remove_files
+from shopfloor.runners.freshness import Freshness, Given, State
+from shopfloor.runners.missing import ACROSS_GRIDS, TOLERANT, MissingResult
 from shopfloor.runners.progress import Progress
 from shopfloor.whole_files import CannotWriteError
 
@@ -21,60 +23,89 @@ logger = logging.getLogger(__name__)
 class Ledger:
     """Books what becomes of each node; a failure costs what depends on it and nothing else.
 
-    Every runner books here, so failures, stand-ins and outdated files are the same on one process and on a cluster.
+    Every runner books here, so failures, stand-ins and traces are the same on one process and on a cluster.
 
     Args:
-        pipeline: What is to be run.
-        catalog: Its datasets.
-        resting: By name of a node, the datasets that rest on what it makes.
+        catalog: The datasets.
+        freshness: What is current.
         progress: Told of everything that is booked.
+        only_outdated: Whether a node whose results prove to be current when its turn comes is left out.
     """
 
     def __init__(
-        self, pipeline: Pipeline, catalog: CatalogProtocol, resting: Mapping[str, Sequence[str]], progress: Progress
+        self,
+        catalog: CatalogProtocol,
+        freshness: Freshness,
+        progress: Progress,
+        only_outdated: bool,
     ) -> None:
         self.catalog = catalog
-        self._resting = resting
-        self._progress = progress
-        self._lost = _never_made(pipeline, catalog)  # dataset -> why it will not come
+        self.progress = progress
+        self._freshness = freshness
+        self._only_outdated = only_outdated
+        self._lost: dict[str, MissingResult] = {}  # dataset -> why it will not come
         self._failures: dict[str, str] = {}  # reason -> first node that gave it
         self._failed = 0
+        self._outdated: dict[str, str] = {}  # result of an earlier stage that reports show as outdated -> why
+
+    def _lose_inputs(self, node: Node) -> None:
+        """Book results from outside the run that this node takes and that are not there or outdated."""
+        for name in node.inputs:
+            finding = self._freshness.of_input(name, node)
+            if finding.is_current or self._freshness.is_made_in_run(name):
+                continue
+            if finding.state is State.MISSING:
+                maker = self._freshness.maker(name)
+                what = f"results of the stage {maker.namespace}" if maker and maker.namespace else name
+                self._lost[name] = MissingResult("missing", f"{what} are missing; {_REMEDY}")
+                continue
+            self._lost[name] = MissingResult("outdated", f"{finding.why}; {WHAT_TO_RUN}")
+            if ACROSS_GRIDS not in node.tags:
+                self._outdated[name] = finding.why
 
     def skips(self, node: Node) -> bool:
-        """Whether the node cannot run because of what is lost; if so, what it makes is lost too."""
-        if TOLERANT in node.tags:
+        """Whether the node, whose turn it is, does not run: something is lost, or its results are current after all."""
+        self._lose_inputs(node)
+        lost = [self._lost[name] for name in node.inputs if name in self._lost]
+        if not lost and self._only_outdated and self._freshness.look_again(node).is_current:
+            self.progress.unchanged(node)
+            return True
+        if not lost or TOLERANT in node.tags:
             return False
-        causes = [self._lost[name] for name in node.inputs if name in self._lost]
-        if not causes:
-            return False
-        self._lost.update(dict.fromkeys(node.outputs, causes[0]))
-        if causes[0].status == "missing":
-            self._failures.setdefault(causes[0].reason, node.name)
+        self._lost.update(dict.fromkeys(node.outputs, lost[0]))
+        self._freshness.record(node, None)
+        if lost[0].status != "failed":
+            self._failures.setdefault(lost[0].reason, node.name)
             self._failed += 1
-        self._progress.skipped(node)
+        self.progress.skipped(node)
         return True
 
-    def datasets(self, node: Node) -> DataCatalog:
-        """The node's datasets alone, with a stand-in for each input that is not there."""
-        datasets = {name: self.catalog[name] for name in (*node.inputs, *node.outputs)}
-        for name in node.inputs:
-            if name in self._lost:
-                datasets[name] = MemoryDataset(self._lost[name])
-        return DataCatalog(datasets)
+    def work(self, node: Node) -> tuple[DataCatalog, TracesDataset, Given, Sources | None]:
+        """What running the node takes: its datasets, with a stand-in for each input that is not there, and its trace."""
+        datasets: dict[str, Any] = {name: self.catalog[name] for name in (*node.inputs, *node.outputs)}
+        lost = {name: self._lost[name] for name in node.inputs if name in self._lost}
+        datasets |= {name: MemoryDataset(stand_in) for name, stand_in in lost.items()}
+        states = {name: "outdated" if each.status == "outdated" else "missing" for name, each in lost.items()}
+        given = self._freshness.given(node, states)
+        if given is None:
+            raise ValueError(f"An input of {node.name} is neither made nor booked as lost.")
+        try:
+            sources = self._freshness.sources(node)
+        except click.ClickException:  # the node will say so
+            sources = None
+        return DataCatalog(datasets), self._freshness.traces, given, sources
 
-    def finished(self, node: Node, seconds: float) -> None:
-        """The node has made its files; what rested on the old ones is outdated."""
-        remove_files(self._resting.get(node.name, ()), self.catalog)
-        self._progress.finished(node, seconds)
+    def finished(self, node: Node, trace: Trace) -> None:
+        """Book a node that has made its files."""
+        self._freshness.record(node, trace)
+        self.progress.finished(node, trace.seconds)
 
     def failed(self, node: Node, failure: Failure) -> None:
-        """The node raised.
+        """Book a node that raised.
 
         Raises:
             CannotWriteError: No other node could save what it makes either.
         """
-        if not failure.keeps_files:
-            remove_files(node.outputs, self.catalog)
         if failure.stops_run:
             raise CannotWriteError(failure.reason)
         if failure.reason in self._failures:  # as for every category of a dataset that is not there
@@ -83,28 +114,28 @@ class Ledger:
             trace = f"\n{failure.trace}" if failure.trace else ""
             logger.error("%s failed: %s%s", node.name, failure.reason, trace)
         self._lost.update(dict.fromkeys(node.outputs, MissingResult("failed", failure.reason)))
+        self._freshness.record(node, None)
         self._failures.setdefault(failure.reason, node.name)
         self._failed += 1
-        self._progress.failed(node)
+        self.progress.failed(node)
 
     def close(self) -> None:
         """End the run.
 
         Raises:
-            FailedNodesError: A node failed.
+            FailedNodesError: A node failed, or a report shows results as outdated.
         """
         if self._failures:
             raise FailedNodesError(summary(self._failures, self._failed))
+        if self._outdated:
+            name, why = next(iter(self._outdated.items()))
+            raise FailedNodesError(
+                f"{len(self._outdated)} results are outdated and shown as such (first: {name}: {why}); {WHAT_TO_RUN}."
+            )
 
 
-def _never_made(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, MissingResult]:
-    """Results of earlier stages that this pipeline takes and that are not there."""
-    return {
-        name: MissingResult(
-            "missing",
-            f"results of the stage {name.partition('.')[0]} are missing; run that stage first (shard=prepare, where "
-            "the grid is run in shards), or the experiment's whole pipeline with --only-missing-outputs",
-        )
-        for name in pipeline.inputs()
-        if not name.startswith("param") and not catalog.exists(name)
-    }
+WHAT_TO_RUN = "run the experiment's whole pipeline with --only-missing-outputs, which makes what is outdated"
+_REMEDY = (
+    "run that stage first (shard=prepare, where the grid is run in shards), or the experiment's whole pipeline with "
+    "--only-missing-outputs"
+)

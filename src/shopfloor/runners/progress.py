@@ -53,6 +53,11 @@ class Progress:
         self._settle(node)
         self._log(node)
 
+    def unchanged(self, node: Node) -> None:
+        """A node need not run after all."""
+        self._done += 1
+        self._settle(node)
+
     def failed(self, node: Node) -> None:
         """A node raised."""
         self._failed += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from shopfloor.catalog.image_stack import LazyStack
-from shopfloor.catalog.index import FolderChangedError
+from shopfloor.pipelines.binding import Sources, reads
 from shopfloor.pipelines.lazy_stack import lazy_stack
 from shopfloor.readers import DEFAULT_READER, find_root, list_category
 from shopfloor.readers.account import ACCOUNT_COLUMNS, COUNT_COLUMNS, check_line, codes_in
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.checks import check_category
-from shopfloor.readers.index_table import changed_files, join_paths, split_paths
+from shopfloor.readers.index_table import join_paths, split_paths
 from shopfloor.readers.measure import facts_from_table, facts_table, measure, thread_pool
 from shopfloor.readers.pixels import read_image, read_mask, resize_mask
 from shopfloor.runners.missing import MissingResult
@@ -45,38 +45,70 @@ def render_parts(settings: Settings, category: str) -> dict[str, np.ndarray]:
     return {f"{category}/{path}": pixels for path, pixels in files.items()}
 
 
+def list_photos(settings: Settings, *, dataset: str, category: str) -> Sources:
+    """List the images and masks of a category; those of a generated one are made by the pipeline itself."""
+    if "generator" in settings:
+        return Sources({})
+    files = _list(settings, None, dataset, category)
+    return Sources({name: files.root / name for name in (*files.images, *files.masks)})
+
+
+def list_labels(settings: Settings, *, dataset: str, category: str) -> Sources:
+    """List what the folders and lists of a category say of each image: split, label, defect type, domain, masks."""
+    if "generator" in settings:
+        return Sources({})
+    files = _list(settings, None, dataset, category)
+    return Sources(
+        {},
+        {
+            each.image: " ".join(
+                # the index has no masks of good images
+                (each.split, each.label, each.defect_type, each.domain, join_paths(each.masks) * (each.label == "bad"))
+            )
+            for each in files.samples
+        },
+    )
+
+
+@reads(list_photos)
 def measure_files(
-    settings: Settings, known_files: pd.DataFrame, folder: Path | None = None, *, dataset: str, category: str
-) -> pd.DataFrame:
-    """Decode and hash every image and mask of a category; a file that is known by path, size and time stays closed.
+    settings: Settings, folder: Path | None = None, *, dataset: str, category: str
+) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Hash every image and mask of a category, and decode those whose content is not known from an earlier run.
 
     Args:
         settings: The dataset's entry: reader, root, options.
-        known_files: This table as an earlier run left it.
         folder: Root of a generated dataset; None to take the root from the entry.
         dataset: Name of the dataset.
         category: Name of the category.
 
     Returns:
-        One line per file, see :class:`~shopfloor.readers.measure.FileFacts`. A damaged file is a line like any other,
+        A function that does it, given the table of an earlier run (empty where there is none). It makes the new table:
+        one line per file, see :class:`~shopfloor.readers.measure.FileFacts`. A damaged file is a line like any other,
         so that nothing is decoded twice while damage is mended.
 
     Raises:
         DatasetError: The category cannot be listed.
     """
-    files, known = _list(settings, folder, dataset, category), facts_from_table(known_files)
-    start = time.perf_counter()
-    facts = measure(files, known)
-    seconds = time.perf_counter() - start
-    unchanged = sum(known.get(path) is fact for path, fact in facts.items())
-    decoded = len(facts) - unchanged
-    logger.info(
-        "%s/%s: %d files decoded and hashed in %.1f s (%.0f per second), %d known by path, size and time.",
-        *(dataset, category, decoded, seconds, decoded / seconds, unchanged),
-    )
-    return facts_table(facts)
+    files = _list(settings, folder, dataset, category)
+
+    def update(known_files: pd.DataFrame) -> pd.DataFrame:
+        known = facts_from_table(known_files)
+        start = time.perf_counter()
+        facts = measure(files, known)
+        seconds = time.perf_counter() - start
+        unchanged = sum(known.get(path) is fact for path, fact in facts.items())
+        decoded = len(facts) - unchanged
+        logger.info(
+            "%s/%s: %d files decoded in %.1f s (%.0f per second), the content of %d was known.",
+            *(dataset, category, decoded, seconds, decoded / seconds, unchanged),
+        )
+        return facts_table(facts)
+
+    return update
 
 
+@reads(list_labels)
 def index_category(
     settings: Settings, files: pd.DataFrame, folder: Path | None = None, *, dataset: str, category: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -100,18 +132,12 @@ def index_category(
     return index, check_line(index, listed.expected, warnings)
 
 
-def write_plan(*, plan: dict[str, Any]) -> dict[str, Any]:
-    """Which categories the table of datasets is to hold; as a file it tells whether the table is that of this grid."""
-    return plan
-
-
 def account_for_datasets(
-    plan: dict[str, Any], *checks: pd.DataFrame | MissingResult, categories: Sequence[dict[str, str]]
+    *checks: pd.DataFrame | MissingResult, categories: Sequence[dict[str, str]]
 ) -> pd.DataFrame:
     """One table of all categories: what is there, what should be, what is wrong.
 
     Args:
-        plan: The categories that the table is to hold.
         checks: Line of each category.
         categories: Dataset, category, licence and project page of each.
 
@@ -129,34 +155,6 @@ def account_for_datasets(
     return pd.DataFrame(lines, columns=ACCOUNT_COLUMNS).astype(dict.fromkeys(COUNT_COLUMNS, "Int64"))
 
 
-def check_unchanged(index: pd.DataFrame, settings: Settings, folder: Path | None = None) -> None:
-    """Make sure that the files, and what lists say of them, are still what the index was made from.
-
-    The category is listed again, which opens no image, and path, size and time of every indexed file are compared.
-
-    Args:
-        index: Index table of one category.
-        settings: The dataset's entry.
-        folder: Root of a generated dataset.
-
-    Raises:
-        FolderChangedError: Files were added, altered or removed, or a list now says something else of them.
-        DatasetError: The folder is gone or cannot be listed any more.
-    """
-    first = index.iloc[0]
-    listed = _list(settings, folder, first["dataset"], first["category"])
-    changed = set(changed_files(index, dataset_root(settings, folder)))
-    columns = ["image", "split", "label", "defect_type", "domain", "masks"]
-    known = set(index[columns].itertuples(index=False, name=None))
-    found = {
-        # the index has no masks of good images
-        (s.image, s.split, s.label, s.defect_type, s.domain, join_paths(s.masks) if s.label == "bad" else "")
-        for s in listed.samples
-    }
-    if changed := changed | {image for image, *_ in known ^ found}:
-        raise FolderChangedError(index, changed)
-
-
 def prepare_images(
     index: pd.DataFrame, settings: Settings, folder: Path | None = None, *, image_size: int
 ) -> LazyStack:
@@ -172,15 +170,15 @@ def prepare_images(
         Images (N, S, S, 3), uint8 RGB, in the order of the index; made while they are saved.
     """
     root = dataset_root(settings, folder)
-    paths = [root / image for image in index["image"]]
+    files = [(root / image, sha256) for image, sha256 in zip(index["image"], index["sha256"], strict=True)]
     _warn_of_enlarged(index, image_size)
 
     def prepare(row: int) -> np.ndarray:
-        return read_image(paths[row], image_size)
+        path, sha256 = files[row]
+        return read_image(path, image_size, sha256=sha256)
 
-    return lazy_stack(
-        prepare, len(index), (image_size, image_size, 3), f"{category_title(index)}: images {image_size} px"
-    )
+    title = f"{category_title(index)}: images {image_size} px"
+    return lazy_stack(prepare, len(index), (image_size, image_size, 3), title, index)
 
 
 def _warn_of_enlarged(index: pd.DataFrame, image_size: int) -> None:
@@ -210,16 +208,36 @@ def prepare_masks(index: pd.DataFrame, settings: Settings, folder: Path | None =
         Masks (N, S, S), uint8, 0 or 1, in the order of the index; made while they are saved.
     """
     root = dataset_root(settings, folder)
-    columns = (index["masks"], index["height"], index["width"])
-    masks = [([root / path for path in split_paths(names)], (h, w)) for names, h, w in zip(*columns, strict=True)]
+    masks = [mask_of(row, root) for row in index.itertuples()]
 
     def prepare(row: int) -> np.ndarray:
-        files, shape = masks[row]
-        return resize_mask(read_mask(files, shape), image_size) if files else np.zeros((image_size,) * 2, np.uint8)
+        mask = masks[row]
+        return resize_mask(read_mask(**mask), image_size) if mask["paths"] else np.zeros((image_size,) * 2, np.uint8)
 
-    return lazy_stack(prepare, len(index), (image_size, image_size), f"{category_title(index)}: masks {image_size} px")
+    title = f"{category_title(index)}: masks {image_size} px"
+    return lazy_stack(prepare, len(index), (image_size, image_size), title, index)
 
 
+def mask_of(row: Any, root: Path) -> dict[str, Any]:
+    """Arguments of :func:`~shopfloor.readers.pixels.read_mask` for an image of the index."""
+    return {
+        "paths": [root / path for path in split_paths(row.masks)],
+        "shape": (row.height, row.width),
+        "sha256": split_paths(row.mask_sha256),
+    }
+
+
+def list_texture_files(textures: Settings, *, name: str, image_size: int) -> Sources:
+    """List the texture images of an entry; generated ones are none."""
+    from shopfloor.detectors.textures import list_textures
+
+    if textures.get("generator"):
+        return Sources({})
+    folder = textures.get("folder")
+    return Sources({path.relative_to(Path(str(folder))).as_posix(): path for path in list_textures(folder, name)})
+
+
+@reads(list_texture_files)
 def prepare_textures(textures: Settings, *, name: str, image_size: int) -> LazyStack:
     """Decode every texture image once and resize it to the model input, or render generated ones.
 
@@ -246,15 +264,16 @@ def prepare_textures(textures: Settings, *, name: str, image_size: int) -> LazyS
 
 
 def report_resize(
-    index: pd.DataFrame, settings: Settings, folder: Path | None = None, *, image_size: int
+    index: pd.DataFrame, settings: Settings, folder: Path | None = None, *, image_size: int, told: dict[str, str]
 ) -> pd.DataFrame:
     """Count the images of a category and the defects that vanish in the resize (protocol 2.1).
 
     Args:
         index: Index table of the category.
-        settings: The dataset's entry; title, licence and source are passed on.
+        settings: The dataset's entry.
         folder: Root of a generated dataset.
         image_size: Side of the model input in pixels.
+        told: ``title``, ``licence`` and ``source`` of the dataset, which are passed on.
 
     Returns:
         One line: counts per split and label, ``empty_masks`` (bad test images whose mask is empty as published),
@@ -272,9 +291,7 @@ def report_resize(
         "dataset": index["dataset"].iloc[0],
         "category": index["category"].iloc[0],
         "image_size": image_size,
-        "title": settings.get("title", ""),
-        "licence": settings.get("licence", ""),
-        "source": settings.get("source", ""),
+        **told,
         "generated": "generator" in settings,
         "train_good": int(((index["split"] == "train") & ~is_bad).sum()),
         "test_good": int(((index["split"] == "test") & ~is_bad).sum()),
@@ -290,7 +307,7 @@ def report_resize(
 
 def _region_counts(root: Path, row: Any, image_size: int) -> tuple[int, int]:
     """Defect regions of one image before the resize, and how many of them keep at least one pixel."""
-    mask = read_mask([root / path for path in split_paths(row.masks)], (row.height, row.width))
+    mask = read_mask(**mask_of(row, root))
     count, labels = cv2.connectedComponents(mask, connectivity=8)
     left = np.unique(resize_mask(labels, image_size))
     return count - 1, len(left[left > 0])

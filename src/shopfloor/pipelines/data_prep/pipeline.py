@@ -6,14 +6,13 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.cell import CODE_VERSIONS, Category, Cell, digest, each_once
+from shopfloor.cell import Category, Cell, each_once
 from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.data_prep import nodes
 from shopfloor.runners.missing import TOLERANT
 
 STAGE = "data_prep"
 ACCOUNT = f"{STAGE}.datasets"
-INDEX_TAG = "index"
 TEXTURES_TAG = "textures"
 
 
@@ -67,7 +66,7 @@ def _render(cell: Category) -> Node:
 def _measure(cell: Category) -> Node:
     return Node(
         func=bind(nodes.measure_files, dataset=cell.dataset, category=cell.category),
-        inputs=[cell.dataset_params, cell.known_files, *_folder(cell)],
+        inputs=[cell.dataset_params, *_folder(cell)],
         outputs=cell.files,
         name=f"{cell.category_name}.files",
         namespace=STAGE,
@@ -82,12 +81,12 @@ def _index(cell: Category) -> Node:
         outputs=[cell.index, cell.check],
         name=f"{cell.category_name}.index",
         namespace=STAGE,
-        tags=[*cell.data_tags, INDEX_TAG],
+        tags=cell.data_tags,
     )
 
 
 def _account(categories: list[Category]) -> list[Node]:
-    """One table of all categories, and the plan that tells whether it is that of this grid."""
+    """One table of all categories."""
     entries = [
         {
             "dataset": category.dataset,
@@ -96,25 +95,16 @@ def _account(categories: list[Category]) -> list[Node]:
         }
         for category in categories
     ]
-    code = digest(CODE_VERSIONS["account"], [category.category_name for category in categories], entries)
-    plan = f"{STAGE}.{code}.plan"
     return [
-        Node(
-            func=bind(nodes.write_plan, plan={"digest": code, "categories": entries}),
-            inputs=None,
-            outputs=plan,
-            name="account.write_plan",
-            namespace=STAGE,
-        ),
         # Its name brings it before the images are prepared: a user waits for the table, not for the images.
         Node(
             func=bind(nodes.account_for_datasets, categories=entries),
-            inputs=[plan, *(category.check for category in categories)],
+            inputs=[category.check for category in categories],
             outputs=ACCOUNT,
             name="account",
             namespace=STAGE,
             tags=TOLERANT,
-        ),
+        )
     ]
 
 
@@ -130,10 +120,11 @@ def _textures(cell: Cell) -> Node:
 
 
 def _prepare(cell: Cell) -> list[Node]:
+    told = {key: str(cell.dataset_settings.get(key) or "") for key in ("title", "licence", "source")}
     steps = (
         (nodes.prepare_images, cell.images),
         (nodes.prepare_masks, cell.masks),
-        (nodes.report_resize, cell.resize_report),
+        (bind(nodes.report_resize, told=told), cell.resize_report),
     )
     return [
         Node(

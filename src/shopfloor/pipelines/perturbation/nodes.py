@@ -15,9 +15,9 @@ from PIL.Image import Image
 
 from shopfloor.catalog.image_stack import ImagePart, LazyStack
 from shopfloor.perturbations import drift as drifts
-from shopfloor.pipelines.data_prep.nodes import category_title, dataset_root
+from shopfloor.pipelines.binding import Sources, reads
+from shopfloor.pipelines.data_prep.nodes import category_title, dataset_root, mask_of
 from shopfloor.pipelines.lazy_stack import lazy_stack
-from shopfloor.readers.index_table import split_paths
 from shopfloor.readers.pixels import read_image, read_mask, resize_image, resize_mask
 
 Settings = dict[str, Any]
@@ -32,10 +32,27 @@ def cut_part(stack: np.ndarray, table: pd.DataFrame) -> ImagePart:
 
     Returns:
         That part; no pixel is copied.
+
+    Raises:
+        DatasetError: Rows of the stack are of other images than the table says.
     """
-    return ImagePart(stack, table)
+    part = ImagePart(stack, table)
+    part.rows()  # compares
+    return part
 
 
+def list_foreground_files(settings: Settings, foreground: Settings, *, method: str, category: str) -> Sources:
+    """List the user's masks, those below the category's folder where there is one, or the weights of MobileSAM."""
+    if method == "mobile_sam" and (weights := foreground.get("mobile_sam")):
+        return Sources({"mobile_sam": Path(weights)})
+    if method != "folder" or not (folder := settings.get("foreground_folder")):
+        return Sources({})
+    root = Path(folder)
+    below = root / category if (root / category).is_dir() else root
+    return Sources({path.relative_to(root).as_posix(): path for path in below.rglob("*") if path.is_file()})
+
+
+@reads(list_foreground_files)
 def find_foreground(
     train_images: ImagePart, settings: Settings, foreground: Settings, *, method: str, category: str
 ) -> LazyStack:
@@ -69,7 +86,7 @@ def find_foreground(
         def prepare(row: int) -> np.ndarray:
             return segment(train_images[row])
 
-    return lazy_stack(prepare, len(train_images), (image_size, image_size), title)
+    return lazy_stack(prepare, len(train_images), (image_size, image_size), title, train_images.table)
 
 
 def show_foreground(train_images: ImagePart, foreground: np.ndarray) -> Image:
@@ -127,14 +144,20 @@ def drift_images(
     """
     root = dataset_root(settings, folder)
     at_source = drift["resolution"] == "source"  # protocol 5, no. 8
-    images, parameters = draw["image"].tolist(), [json.loads(text) for text in draw["parameters"]]
+    files, parameters = _rows(index, draw), [json.loads(text) for text in draw["parameters"]]
 
     def prepare(row: int) -> np.ndarray:
-        image = read_image(root / images[row], None if at_source else image_size)
+        file = files.iloc[row]
+        image = read_image(root / file["image"], None if at_source else image_size, sha256=file["sha256"])
         return resize_image(drifts.drift_image(image, parameters[row], drift), image_size)
 
     title = f"{category_title(index)}: drifted images {image_size} px"
-    return lazy_stack(prepare, len(images), (image_size, image_size, 3), title)
+    return lazy_stack(prepare, len(files), (image_size, image_size, 3), title, files)
+
+
+def _rows(index: pd.DataFrame, draw: pd.DataFrame) -> pd.DataFrame:
+    """Lines of the index in the order of the draw."""
+    return index.set_index("image", drop=False).loc[draw["image"]].reset_index(drop=True)
 
 
 def drift_masks(
@@ -154,20 +177,18 @@ def drift_masks(
     root = dataset_root(settings, folder)
     at_source = drift["resolution"] == "source"
     parameters = [json.loads(text) for text in draw["parameters"]]
-    known = index.set_index("image").loc[draw["image"], ["masks", "height", "width"]]
-    masks = list(known.itertuples(index=False, name=None))
+    rows = _rows(index, draw)
+    masks = [mask_of(row, root) for row in rows.itertuples()]
 
     def prepare(row: int) -> np.ndarray:
-        paths, height, width = masks[row]
-        if not paths:
+        if not masks[row]["paths"]:
             return np.zeros((image_size, image_size), np.uint8)
-        mask = read_mask([root / path for path in split_paths(paths)], (height, width))
+        mask = read_mask(**masks[row])
         mask = mask if at_source else resize_mask(mask, image_size)
         return resize_mask(drifts.drift_mask(mask, parameters[row], drift), image_size)
 
-    return lazy_stack(
-        prepare, len(masks), (image_size, image_size), f"{category_title(index)}: drifted masks {image_size} px"
-    )
+    title = f"{category_title(index)}: drifted masks {image_size} px"
+    return lazy_stack(prepare, len(masks), (image_size, image_size), title, rows)
 
 
 def cut_drifted(stack: np.ndarray, test: pd.DataFrame) -> ImagePart:
@@ -180,7 +201,7 @@ def cut_drifted(stack: np.ndarray, test: pd.DataFrame) -> ImagePart:
     Returns:
         The part; its rows are those of the drifted stack.
     """
-    return ImagePart(stack, test.assign(row=range(len(test))))
+    return cut_part(stack, test.assign(row=range(len(test))))
 
 
 def report_drift(draw: pd.DataFrame, test_masks: ImagePart, drifted_masks: ImagePart) -> pd.DataFrame:

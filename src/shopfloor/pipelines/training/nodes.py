@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from shopfloor.catalog.image_stack import ImagePart
+from shopfloor.detectors.weight_files import weight_file
+from shopfloor.pipelines.binding import Sources, reads
 
 Settings = dict[str, Any]
 
@@ -15,6 +17,13 @@ Settings = dict[str, Any]
 OWN_NETWORK = "network_weights_"
 
 
+def list_weight_file(backbone: Settings, *, name: str) -> Sources:
+    """Find the file that a network's weights are read from; those of a hub have a name only."""
+    file = weight_file(name, backbone.get("weights"))
+    return Sources({"weights": file} if file else {})
+
+
+@reads(list_weight_file)
 def load_weights(backbone: Settings, *, name: str) -> dict[str, Any]:
     """Read the pretrained weights of a backbone from where its entry says.
 

@@ -1,0 +1,36 @@
+"""Files that killed runs had begun to write."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+
+from shopfloor.whole_files import name_of_partial
+
+
+def remove_partial_files(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Remove what killed runs had begun to write of a pipeline's results and traces."""
+    traces: Any = catalog.get("traces")
+    paths = [traces.path(node.name) for node in pipeline.nodes]
+    files = (getattr(catalog.get(name), "_filepath", None) for name in pipeline.all_outputs())
+    wanted: dict[Path, set[str]] = defaultdict(set)
+    for path in (*paths, *(Path(file) for file in files if file)):
+        wanted[path.parent].add(path.name)
+    for folder, files in wanted.items():
+        for partial in folder.glob(".partial-*"):
+            if name_of_partial(partial) in files:
+                _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
