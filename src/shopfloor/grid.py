@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
-from shopfloor.cell import CODE_VERSIONS, Category, Cell, Parameters, digest
+from shopfloor.cell import Category, Cell, Parameters
 from shopfloor.experiments import EXPERIMENTS
 from shopfloor.parameter_checks import GridError, block_of, check_keys, list_of
 from shopfloor.product import categories_of, narrowed
@@ -40,17 +39,10 @@ class Experiment:
     settings: Parameters = field(repr=False)
     report_settings: Parameters = field(repr=False, default_factory=dict)
 
-    @cached_property
-    def digest(self) -> str:
-        entry = {key: self.settings.get(key) for key in ("title", "demo_note")}
-        return digest(
-            CODE_VERSIONS["report"], [cell.measure_name for cell in self.cells], entry, dict(self.report_settings)
-        )
-
     @property
     def plan_name(self) -> str:
-        """Name of the plan; unlike those of the other results it holds the digest of the grid."""
-        return f"reporting.{self.name}.{self.digest}.grid"
+        """Name of the plan."""
+        return self.dataset_name("plan")
 
     def dataset_name(self, what: str) -> str:
         """Name of one of the experiment's own results, e.g. ``reporting.noisy_labels.metrics``."""

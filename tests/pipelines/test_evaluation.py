@@ -36,7 +36,16 @@ def maps_and_masks(scores: pd.DataFrame) -> tuple[np.ndarray, ImagePart]:
     maps = rng.normal(size=(COUNT, 8, 8)).astype(np.float32)
     stack = np.zeros((2 * COUNT, 8, 8), np.uint8)  # the part's rows are not the stack's
     stack[::2][(scores["label"] == "bad").to_numpy(), 2:4, 2:5] = 1
-    return maps, ImagePart(stack, pd.DataFrame({"row": np.arange(0, 2 * COUNT, 2), "label": scores["label"]}))
+    named = scores[["image", "label"]].assign(row=np.arange(0, 2 * COUNT, 2))
+    return maps, ImagePart(stack, named)
+
+
+def test_maps_and_masks_of_other_images_than_the_scores_are_refused(scores: pd.DataFrame) -> None:
+    maps, masks = maps_and_masks(scores)
+    turned = ImagePart(masks.stack, masks.table.iloc[::-1].reset_index(drop=True))
+    for wrong in ((maps[:-1], masks), (maps, turned)):
+        with pytest.raises(ValueError, match="not of the same images"):
+            measure(scores, table(scores), *wrong, coordinates=COORDINATES)
 
 
 def test_all_metrics_of_the_full_test_set(scores: pd.DataFrame) -> None:

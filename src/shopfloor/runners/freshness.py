@@ -102,9 +102,10 @@ class Freshness:
 
     def of_input(self, name: str, taker: Node) -> Finding:
         """Tell the state of a dataset that a node takes."""
+        if ACROSS_GRIDS in taker.tags and not self.is_made_in_run(name):
+            return self._as_it_stands(name)
         if maker := self._makers.get(name):
-            is_of_other_run = ACROSS_GRIDS in taker.tags and maker.name not in self._run
-            return self._as_it_stands(maker) if is_of_other_run else self.of(maker)
+            return self.of(maker)
         is_there = _is_parameter(name) or self._catalog.exists(name)
         return Finding(State.CURRENT if is_there else State.MISSING, "" if is_there else f"{name} is not there")
 
@@ -181,7 +182,7 @@ class Freshness:
         return maker is not None and maker.name in self._run
 
     def _id_of(self, name: str, taker: Node) -> str | None:
-        if name not in self._makers:
+        if name not in self._makers and ACROSS_GRIDS not in taker.tags:
             if name not in self._ids:
                 self._ids[name] = self._id_from_outside(name)
             return self._ids[name]
@@ -280,18 +281,25 @@ class Freshness:
         except (OSError, ValueError, KeyError, DatasetError):  # a damaged file can break anywhere
             return False
 
-    def _as_it_stands(self, node: Node) -> Finding:
+    def _as_it_stands(self, name: str) -> Finding:
         """Tell the state of what another run made, maybe of another grid: by its own trace and those behind it."""
-        trace = self._trace(node.name)
-        if trace is None or not self._is_finished(trace, node):
-            return self._look_at(node) if trace is None else Finding(State.MISSING, trace=trace)
-        if self._stands(node.name):
+        path = _path(self._catalog, name)
+        if path is None or not path.exists():
+            return _NEVER_MADE
+        maker = self._makers.get(name)
+        trace = self._trace(maker.name) if maker else self._trace_with(name)
+        if trace is None or name not in trace.results:
+            return Finding(State.UNTRACED, f"nothing tells what {path} was made from")
+        if self._stands(trace.node):
             return Finding(State.CURRENT, trace=trace)
-        return Finding(State.OUTDATED, "what it was made from has been made anew or changed since", trace)
+        return Finding(State.OUTDATED, "what it was made from has changed or was made anew since", trace)
 
-    @staticmethod
-    def _is_finished(trace: Trace, node: Node) -> bool:
-        return set(trace.results) == set(node.outputs)
+    def _trace_with(self, name: str) -> Trace | None:
+        """Find the trace of what made a dataset that no node of this grid makes."""
+        found = next((trace for trace in self.traces.read_all() if name in trace.results), None)
+        if found:
+            self._known[found.node] = found
+        return found
 
     def _stands(self, name: str) -> bool:
         """Whether a node's files, and all that they were made from by the traces, are what was saved."""

@@ -108,6 +108,8 @@ def _measured(
     lines = _lines(IMAGE_METRICS, lambda: _image_values(scores[chosen]))
     if maps is None or gt_masks is None:
         return lines + _not_available(PIXEL_METRICS, "this detector gives no anomaly maps")
+    if len(maps) != len(scores) or gt_masks.table["image"].tolist() != scores["image"].tolist():
+        raise ValueError(f"Scores, maps and masks of cell {coordinates} are not of the same images.")
     if not test["has_pixel_labels"].any():
         return lines + _not_available(PIXEL_METRICS, "this dataset has no pixel labels")
     chosen_maps = ImagePart(maps, pd.DataFrame({"row": np.flatnonzero(chosen)}))

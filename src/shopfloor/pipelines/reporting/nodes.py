@@ -50,18 +50,17 @@ def write_plan(*, plan: Plan) -> Plan:
         plan: The expanded grid, as the pipeline was made from it.
 
     Returns:
-        The same; as a file it tells whether the reports are those of this grid.
+        The same.
     """
     return plan
 
 
 def collect_metrics(
-    plan: Plan, *metrics: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
+    *metrics: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All metrics of the experiment as tidy tables.
 
     Args:
-        plan: The experiment's plan.
         metrics: Metrics of each cell.
         cells: Coordinates of each cell.
 
@@ -79,11 +78,10 @@ def collect_metrics(
     return together[is_value].drop(columns="group").reset_index(drop=True), together[~is_value].reset_index(drop=True)
 
 
-def collect_costs(plan: Plan, *records: dict[str, Any] | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
+def collect_costs(*records: dict[str, Any] | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
     """What every training and prediction took.
 
     Args:
-        plan: The experiment's plan.
         records: Fit record of each cell, then prediction record of each cell.
         cells: Coordinates of each cell.
 
@@ -111,11 +109,10 @@ def _libraries(versions: Mapping[str, str]) -> str | None:
     return ", ".join(f"{name} {number}" for name, number in versions.items()) or None
 
 
-def collect_scores(plan: Plan, *scores: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
+def collect_scores(*scores: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
     """Raw scores of every test image of every cell that has them.
 
     Args:
-        plan: The experiment's plan.
         scores: Scores of each cell.
         cells: Coordinates of each cell.
 
@@ -132,12 +129,11 @@ def collect_scores(plan: Plan, *scores: pd.DataFrame | MissingResult, cells: Seq
 
 
 def collect_categories(
-    plan: Plan, *reports: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
+    *reports: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
 ) -> pd.DataFrame:
     """Counts, licences and lost defects of every category.
 
     Args:
-        plan: The experiment's plan.
         reports: Account of the resize of each category and image size.
         cells: Dataset, category and image size of each.
 
@@ -151,11 +147,10 @@ def collect_categories(
     return pd.concat(tables, ignore_index=True)
 
 
-def collect_training_log(plan: Plan, *logs: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
+def collect_training_log(*logs: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
     """Every epoch of every training.
 
     Args:
-        plan: The experiment's plan.
         logs: Log of each training.
         cells: Coordinates of each.
 
@@ -224,7 +219,7 @@ def make_stopping_table(metrics: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFr
 
 
 def collect_drift_counts(
-    plan: Plan, *reports: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
+    *reports: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
 ) -> pd.DataFrame:
     """How often each transform was drawn, per category and drift seed; of what could not be made there is nothing."""
     tables = [
@@ -368,7 +363,6 @@ def raise_drift_alarm(scores: pd.DataFrame, settings: dict[str, Any]) -> tuple[p
 
 
 def show_side_by_side(
-    plan: Plan,
     test_images: ImagePart | MissingResult,
     test_masks: ImagePart | MissingResult,
     *results: pd.DataFrame | np.ndarray | MissingResult,
@@ -378,7 +372,6 @@ def show_side_by_side(
     """What several detectors make of the same images of a category.
 
     Args:
-        plan: The experiment's plan.
         test_images: Test images (N, S, S, 3).
         test_masks: Their masks (N, S, S).
         results: Raw scores of each detector, then raw maps (N, S, S) of those that give maps.
@@ -399,11 +392,10 @@ def show_side_by_side(
     return draw_side_by_side(test_images, test_masks, maps, scores)
 
 
-def show_score_distributions(plan: Plan, *scores: pd.DataFrame | MissingResult, detectors: Sequence[str]) -> Image:
+def show_score_distributions(*scores: pd.DataFrame | MissingResult, detectors: Sequence[str]) -> Image:
     """Raw scores of good and bad images of a category with the thresholds of PG2 and PB2, for print.
 
     Args:
-        plan: The experiment's plan.
         scores: Raw scores of each detector.
         detectors: Names of the detectors.
 

@@ -8,17 +8,21 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from shopfloor.cell import FULL_TEST_SET, Cell, each_once
+from shopfloor.experiments import EXPERIMENTS
 from shopfloor.grid import Experiment
 from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.reporting import nodes
-from shopfloor.runners.missing import TOLERANT
+from shopfloor.runners.missing import ACROSS_GRIDS, TOLERANT
 
 STAGE = "reporting"
+#: Tag of the nodes that make the reports people read.
+REPORT_TAG = "report"
 
 
 def create_pipeline(experiments: Iterable[Experiment]) -> Pipeline:
-    """Tables, figures and the report of each experiment that has cells."""
-    return Pipeline([node for experiment in experiments if experiment.cells for node in _nodes(experiment)])
+    """Tables, figures and the report of each experiment that has cells, and the page over all experiments."""
+    nodes = [node for experiment in experiments if experiment.cells for node in _nodes(experiment)]
+    return Pipeline([*nodes, _front_page()] if nodes else [])
 
 
 def _nodes(experiment: Experiment) -> list[Node]:
@@ -48,7 +52,7 @@ def _collect_nodes(experiment: Experiment) -> list[Node]:
         names = [experiment.dataset_name(output) for output in outputs]
         return Node(
             func=bind(function, cells=of),
-            inputs=[experiment.plan_name, *results],
+            inputs=results,
             outputs=names if len(names) > 1 else names[0],
             name=f"{experiment.name}.{function.__name__}",
             namespace=STAGE,
@@ -142,14 +146,13 @@ def _figure_nodes(experiment: Experiment) -> list[Node]:
 
 
 def _page_nodes(experiment: Experiment) -> list[Node]:
-    """The report, what it says in short, and the page over all experiments."""
+    """The report, and what it says in short."""
     name, drifted = experiment.dataset_name, _drifted(experiment)
     contents = {"plan": experiment.plan_name, **{each: name(each) for each in _CONTENTS}}
     contents |= {table: name(f"{table}.html") for table in _paper_tables(experiment)}
     if drifted:
         contents |= {each: name(each) for each in ("drift_counts", "drift_alarm_table")}
     pictures = _pictures(experiment)
-    summary, front_page = name("summary"), name("front_page")
     return [
         Node(
             func=bind(nodes.render_report, titles={key: facts for key, (*facts, _) in pictures.items()}),
@@ -157,23 +160,28 @@ def _page_nodes(experiment: Experiment) -> list[Node]:
             outputs=name("report"),
             name=f"{experiment.name}.render_report",
             namespace=STAGE,
-            tags=TOLERANT,
+            tags=[TOLERANT, REPORT_TAG],
         ),
         Node(
             func=nodes.summarise,
             inputs=contents,
-            outputs=summary,
+            outputs=name("summary"),
             name=f"{experiment.name}.summarise",
             namespace=STAGE,
         ),
-        Node(
-            func=nodes.render_front_page,
-            inputs=[summary, "reporting.summaries"],
-            outputs=front_page,
-            name=f"{experiment.name}.render_front_page",
-            namespace=STAGE,
-        ),
     ]
+
+
+def _front_page() -> Node:
+    """One page over all experiments, of whatever grids; every experiment that ends makes it anew."""
+    return Node(
+        func=bind(nodes.render_front_page, experiments=list(EXPERIMENTS)),
+        inputs=[f"{STAGE}.{name}.summary" for name in EXPERIMENTS],
+        outputs=f"{STAGE}.front_page",
+        name="front_page",
+        namespace=STAGE,
+        tags=[TOLERANT, ACROSS_GRIDS],
+    )
 
 
 def _sum_up(experiment: Experiment, function: Callable[..., Any], inputs: list[str], outputs: list[str]) -> Node:
@@ -214,7 +222,7 @@ def _picture_nodes(experiment: Experiment, cells: list[Cell]) -> list[Node]:
 def _score_distributions(experiment: Experiment, cells: list[Cell]) -> Node:
     return Node(
         func=bind(nodes.show_score_distributions, detectors=[cell.detector for cell in cells]),
-        inputs=[experiment.plan_name, *(cell.scores for cell in cells)],
+        inputs=[cell.scores for cell in cells],
         outputs=experiment.dataset_name(f"{cells[0].part_name}.score_distributions"),
         name=f"{experiment.name}.{cells[0].part_name}.show_score_distributions",
         namespace=STAGE,
@@ -228,7 +236,7 @@ def _side_by_side(experiment: Experiment, cells: list[Cell]) -> Node:
     return Node(
         func=bind(nodes.show_side_by_side, **detectors),
         inputs=[
-            *(experiment.plan_name, first.test_images, first.test_masks),
+            *(first.test_images, first.test_masks),
             *(cell.scores for cell in cells),
             *(cell.maps for cell in mapped),
         ],
@@ -314,7 +322,6 @@ def _plan(experiment: Experiment) -> dict[str, Any]:
     cells = experiment.cells
     return {
         "experiment": experiment.name,
-        "digest": experiment.digest,
         "title": experiment.settings.get("title") or experiment.name,
         "demo_note": experiment.settings.get("demo_note") or "",
         "seeds": sorted({cell.seed for cell in cells}),
