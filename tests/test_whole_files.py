@@ -14,7 +14,7 @@ import pytest
 from kedro.io import DatasetError
 from PIL import Image
 
-from shopfloor.catalog.atomic import CSVDataset, FigureDataset, JSONDataset, PictureDataset, TextDataset
+from shopfloor.catalog.atomic import CSVDataset, FigureDataset, JSONDataset, ParquetDataset, PictureDataset, TextDataset
 from shopfloor.catalog.checkpoint import CheckpointDataset
 from shopfloor.catalog.folder import RenderedFolderDataset
 from shopfloor.catalog.image_stack import ImageStackDataset, LazyStack
@@ -33,6 +33,7 @@ def weights() -> dict[str, Any]:
 
 BIG = {
     "table.csv": (CSVDataset, lambda: pd.DataFrame({"a": range(100_000)})),
+    "table.parquet": (ParquetDataset, lambda: pd.DataFrame({"a": np.random.default_rng(0).random(100_000)})),
     "data.json": (JSONDataset, lambda: list(range(100_000))),
     "page.html": (TextDataset, lambda: "x" * 400_000),
     "figure.json": (FigureDataset, lambda: go.Figure(go.Scatter(y=list(range(100_000))))),

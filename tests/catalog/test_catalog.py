@@ -12,7 +12,7 @@ import pytest
 import torch
 from kedro.io import DatasetError
 
-from shopfloor.catalog.atomic import CSVDataset, JSONDataset, TextDataset
+from shopfloor.catalog.atomic import CSVDataset, JSONDataset, ParquetDataset, TextDataset
 from shopfloor.catalog.checkpoint import CheckpointDataset
 from shopfloor.catalog.folder import RenderedFolderDataset
 from shopfloor.catalog.grid import GridDataset
@@ -79,6 +79,7 @@ def test_a_part_gives_its_rows_and_survives_a_move_of_the_data_folder(tmp_path: 
     ("dataset", "data"),
     [
         (CSVDataset, pd.DataFrame({"a": [1, 2]})),
+        (ParquetDataset, pd.DataFrame({"a": [1, 2]})),
         (JSONDataset, {"a": [1, 2]}),
         (TextDataset, "text"),
     ],
@@ -100,13 +101,6 @@ def test_a_save_that_breaks_leaves_the_file_as_it_was(tmp_path, monkeypatch, dat
     assert path.read_bytes() == before
     kept.save(data)  # what the broken save left behind is in nobody's way
     assert kept.exists() and [p.name for p in path.parent.iterdir()] == ["file.x"]
-
-
-def test_scores_come_back_bit_for_bit(tmp_path: Path) -> None:
-    scores = pd.DataFrame({"pred_score": np.random.default_rng(0).normal(size=1000) * 1e-7})
-    dataset = CSVDataset(filepath=str(tmp_path / "s.csv"), save_args={"index": False})
-    dataset.save(scores)
-    assert (dataset.load()["pred_score"].to_numpy() == scores["pred_score"].to_numpy()).all()
 
 
 class Payload:
@@ -160,8 +154,7 @@ def test_an_index_of_other_files_is_not_overwritten(tmp_path: Path) -> None:
         {"dataset": "d", "category": "c", "image": ["a.png", "b.png"], "split": "test", "label": "bad",
          "sha256": ["1", "2"], "masks": "", "mask_sha256": ["", "9"]}
     )  # fmt: skip
-    load_args = {"keep_default_na": False, "dtype": str}
-    dataset = IndexDataset(filepath=str(tmp_path / "i.csv"), save_args={"index": False}, load_args=load_args)
+    dataset = IndexDataset(filepath=str(tmp_path / "i.parquet"))
     dataset.save(table)
     dataset.save(table.assign(modified_ns=5))  # the same files, touched
     for other in (table.assign(sha256=["1", "3"]), table.iloc[:1], table.assign(label=["bad", "good"])):
@@ -172,11 +165,11 @@ def test_an_index_of_other_files_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_known_files_are_those_of_the_last_run_or_none(tmp_path: Path) -> None:
-    path = tmp_path / "files.csv"
+    path = tmp_path / "files.parquet"
     known = KnownFilesDataset(filepath=str(path))
     assert known.exists() and known.load().empty, "before the first run nothing is known"
     table = pd.DataFrame({"file": ["a.png"], "file_size": [3]})
-    CSVDataset(filepath=str(path), save_args={"index": False}).save(table)
+    ParquetDataset(filepath=str(path)).save(table)
     pd.testing.assert_frame_equal(known.load(), table)
     path.write_bytes(b"\x00\xff,damaged")
     assert known.load().empty

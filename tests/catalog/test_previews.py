@@ -15,10 +15,11 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
-from shopfloor.catalog.atomic import CSVDataset, FigureDataset, JSONDataset, PictureDataset
+from shopfloor.catalog.atomic import CSVDataset, FigureDataset, JSONDataset, ParquetDataset, PictureDataset
 
 KINDS: dict[type, tuple[str, str]] = {  # the file, and the name by which kedro-viz chooses how to show it
     CSVDataset: ("table.csv", "TablePreview"),
+    ParquetDataset: ("table.parquet", "TablePreview"),
     JSONDataset: ("record.json", "JSONPreview"),
     FigureDataset: ("figure.json", "PlotlyPreview"),
     PictureDataset: ("picture.png", "ImagePreview"),
@@ -39,10 +40,21 @@ def test_a_file_that_no_run_has_made_has_no_preview_but_a_type(kind: Any, tmp_pa
     assert preview_type(dataset) == expected
 
 
+@pytest.mark.parametrize("kind", [CSVDataset, ParquetDataset])
+def test_a_preview_of_a_table_is_data_that_kedro_viz_can_send(kind: Any, tmp_path: Path) -> None:
+    from kedro_viz.api.rest.responses.utils import get_encoded_response
+
+    dataset = kind(filepath=str(tmp_path / "table"))
+    counts, flags = pd.Series([3, None], dtype="Int64"), pd.Series([True, None], dtype="boolean")
+    dataset.save(pd.DataFrame({"category": ["01", "=1"], "n_train": counts, "generated": flags, "value": [0.5, None]}))
+    shown = json.loads(get_encoded_response(dataset.preview()))
+    assert shown["columns"] == ["category", "n_train", "generated", "value"]
+    assert shown["data"] == [["01", 3, True, 0.5], ["=1", None, None, None]]
+
+
 def test_previews_show_the_file(tmp_path: Path) -> None:
-    table, record, figure = (
-        kind(filepath=str(tmp_path / KINDS[kind][0])) for kind in (CSVDataset, JSONDataset, FigureDataset)
-    )
+    kinds: tuple[Any, ...] = (CSVDataset, JSONDataset, FigureDataset)
+    table, record, figure = (kind(filepath=str(tmp_path / KINDS[kind][0])) for kind in kinds)
     table.save(pd.DataFrame({"metric": ["image_auroc"] * 7, "value": range(7)}))
     assert [row[-1] for row in table.preview()["data"]] == [0, 1, 2, 3, 4]
     assert [row[-1] for row in table.preview(nrows=2)["data"]] == [0, 1]

@@ -152,7 +152,7 @@ def test_an_edited_list_is_noticed_although_no_image_changed(project: Path) -> N
     assert run_own(project)[0] == 0
     manifest.write_text(manifest.read_text().replace("b/0.png,test,bad", "b/0.png,test,good"))
     for arguments in ([], ["--only-missing-outputs"]):
-        assert_clear(*run_own(project, *arguments), "[FOLDER_CHANGED] parts/parts", "b/0.png", ".index.csv")
+        assert_clear(*run_own(project, *arguments), "[FOLDER_CHANGED] parts/parts", "b/0.png", ".index.parquet")
 
 
 def test_a_folder_that_is_gone_is_missing_and_not_changed(project: Path) -> None:

@@ -114,7 +114,7 @@ def test_the_exit_code_tells_of_a_failure_and_the_report_is_named(finished: Path
 def test_a_run_killed_at_any_moment_is_resumed_without_loss(finished: Path, project: Path, seed: int) -> None:
     """SIGKILL at a random moment; afterwards all results equal those of a run that was not interrupted."""
     process = start(project, "run", "--env=test")
-    while process.poll() is None and not list((project / "data").rglob("*.index.csv")):
+    while process.poll() is None and not list((project / "data").rglob("*.index.parquet")):
         time.sleep(0.05)
     time.sleep(random.Random(seed).uniform(0, 12))
     process.send_signal(signal.SIGKILL)

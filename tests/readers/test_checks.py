@@ -21,7 +21,6 @@ from shopfloor.readers.checks import check_category
 from shopfloor.readers.findings import Finding
 from shopfloor.readers.index_table import (
     INDEX_DTYPES,
-    READ_ARGUMENTS,
     Sample,
     build_index,
     changed_files,
@@ -395,7 +394,7 @@ def test_bad_in_train_names_the_images(tmp_path: Path) -> None:
 # --- the table
 
 
-def test_index_survives_csv(tmp_path: Path) -> None:
+def test_index_survives_parquet(tmp_path: Path) -> None:
     facts = FileFacts(file_size=7, modified_ns=2**62, sha256="0" * 64, width=40, height=50)
     samples = [
         Sample("test", "bad", "None", 'null/a, "b" é.png', ("m/1.png", "m/2.png"), "nan"),
@@ -403,8 +402,8 @@ def test_index_survives_csv(tmp_path: Path) -> None:
     ]
     paths = ["001.png", 'null/a, "b" é.png', "m/1.png", "m/2.png"]
     index = build_index("NA", "007", samples, True, dict.fromkeys(paths, facts))
-    index.to_csv(tmp_path / "index.csv", index=False)
-    back = pd.read_csv(tmp_path / "index.csv", **READ_ARGUMENTS)
+    index.to_parquet(tmp_path / "index.parquet")
+    back = pd.read_parquet(tmp_path / "index.parquet")
     pd.testing.assert_frame_equal(back, index)
     assert list(back.columns) == list(INDEX_DTYPES)
     assert back["category"].tolist() == ["007", "007"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -451,6 +452,15 @@ def test_csv_reads_back_as_the_numbers() -> None:
         found = read.loc[line["row"], f"{line['column']} {line['metric']}"]
         assert found == pytest.approx(line["value"], nan_ok=True)
     assert read["VAD pixel_aupro"].isna().all() and not any(str(name).endswith("_sd") for name in read)
+
+
+def test_csv_has_no_name_that_a_spreadsheet_runs() -> None:
+    table = only(4, paper_tables("model_evaluation", as_metrics((4,)), NO_COSTS, settings("paper")))
+    frame = table.frame.assign(row="-" + table.frame["row"], column="=" + table.frame["column"])
+    read = pd.read_csv(io.StringIO(to_csv(replace(table, frame=frame))))
+    assert read["method"].tolist() == [f"'-{row}" for row in table.rows]
+    assert {name[:2] for name in read.columns[1:]} == {"'="}
+    assert read.iloc[:, 1:].dtypes.unique().tolist() == ["float64"], "numbers stay numbers"
 
 
 def test_csv_has_the_deviation_where_there_are_seeds(noisy_run: Any) -> None:

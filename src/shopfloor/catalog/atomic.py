@@ -14,13 +14,18 @@ from collections.abc import Callable
 from functools import wraps
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
+import pandas as pd
 from kedro_datasets import json, pandas, pillow, plotly, text
-from kedro_datasets._typing import ImagePreview
+from kedro_datasets._typing import ImagePreview, TablePreview
 from PIL import Image
 
+from shopfloor.catalog.result_table import COLUMN_TYPES, marked_table, unmarked_table
 from shopfloor.whole_files import written_whole
+
+#: Files of text are UTF-8 whatever the locale of the machine.
+_UTF8 = {"open_args_save": {"mode": "w", "encoding": "utf-8"}, "open_args_load": {"mode": "r", "encoding": "utf-8"}}
 
 
 class SaveWhole:
@@ -48,20 +53,53 @@ def _of_files_only(preview: Callable[..., Any]) -> Callable[..., Any]:
     return preview_if_there
 
 
-class CSVDataset(SaveWhole, pandas.CSVDataset):
-    """A table as CSV."""
+class ParquetDataset(SaveWhole, pandas.ParquetDataset):
+    """A table that programs read, as Parquet with the types of its columns."""
 
-    preview = _of_files_only(pandas.CSVDataset.preview)
+    DEFAULT_SAVE_ARGS: ClassVar[dict[str, Any]] = {"index": False}
+
+    preview = _of_files_only(pandas.ParquetDataset.preview)
+
+
+class CSVDataset(SaveWhole, pandas.CSVDataset):
+    """A table of results as CSV: types as :mod:`shopfloor.catalog.result_table` says, no text that spreadsheets run."""
+
+    DEFAULT_LOAD_ARGS: ClassVar[dict[str, Any]] = {
+        "dtype": COLUMN_TYPES,
+        "keep_default_na": False,
+        "na_values": [""],
+    }
+    # A line break of two characters makes Python's writer quote each of the two inside a text.
+    DEFAULT_SAVE_ARGS: ClassVar[dict[str, Any]] = {"index": False, "lineterminator": "\r\n"}
+    DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {"open_args_save": {**_UTF8["open_args_save"], "newline": ""}}
+
+    def save(self, data: pd.DataFrame) -> None:
+        super().save(marked_table(data))
+
+    def load(self) -> pd.DataFrame:
+        return unmarked_table(super().load())
+
+    @_of_files_only
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """The first lines; JSON has no ``pandas.NA``."""
+        shown = super().preview(nrows)
+        return TablePreview(
+            {**shown, "data": [[None if cell is pd.NA else cell for cell in line] for line in shown["data"]]}
+        )
 
 
 class JSONDataset(SaveWhole, json.JSONDataset):
     """Plain data as JSON."""
+
+    DEFAULT_FS_ARGS = _UTF8
 
     preview = _of_files_only(json.JSONDataset.preview)
 
 
 class TextDataset(SaveWhole, text.TextDataset):
     """A text file, e.g. the HTML report."""
+
+    DEFAULT_FS_ARGS = _UTF8
 
 
 class FigureDataset(SaveWhole, plotly.JSONDataset):

@@ -163,7 +163,7 @@ def draw_drift(test: pd.DataFrame, settings: Settings, dataset: str, category: s
         chosen = dict.fromkeys(order, "") | {_CATEGORY_OF[name]: name for name in parameters}
         names = {"image": image, "transforms": " + ".join(parameters)}
         lines.append({**names, **chosen, "parameters": json.dumps(parameters)})
-    return pd.DataFrame(lines, columns=["image", "transforms", *order, "parameters"])
+    return pd.DataFrame(lines, columns=["image", "transforms", *order, "parameters"], dtype="str")
 
 
 def parameters_of(line: Any) -> dict[str, dict[str, Any]]:

@@ -254,4 +254,4 @@ def _table(index: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
 
 def _draw_table(index: pd.DataFrame, drawn: Mapping[str, Any]) -> pd.DataFrame:
     parts = [_table(index, rows).assign(drawn=what, order=range(len(rows))) for what, rows in drawn.items()]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True).astype({"drawn": "str"})

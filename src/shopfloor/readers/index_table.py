@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,9 +47,6 @@ INDEX_DTYPES: dict[str, str] = {
     "mask_sha256": "str",
     "mask_file_size": "str",
 }
-
-READ_ARGUMENTS: dict[str, Any] = {"dtype": INDEX_DTYPES, "keep_default_na": False}
-"""Arguments of ``pandas.read_csv`` that give the table back as written: "NA" and "007" stay strings."""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ class FileFacts:
     problem: str = ""
 
 
-_TABLE_COLUMNS = ["file", *(field.name for field in fields(FileFacts))]
+_KINDS = {"int": "int64", "bool": "bool"}
+_TABLE_TYPES = {"file": "str", **{field.name: _KINDS.get(str(field.type), "str") for field in fields(FileFacts)}}
 
 
 def measure(files: CategoryFiles, known: Mapping[str, FileFacts] | None = None) -> dict[str, FileFacts]:
@@ -135,17 +136,17 @@ def facts_table(facts: Mapping[str, FileFacts]) -> pd.DataFrame:
     import pandas as pd
 
     lines = [{"file": path, **asdict(known), "values": _join(known.values)} for path, known in facts.items()]
-    return pd.DataFrame(lines, columns=_TABLE_COLUMNS)
+    return pd.DataFrame(lines, columns=list(_TABLE_TYPES)).astype(_TABLE_TYPES)
 
 
 def facts_from_table(table: pd.DataFrame) -> dict[str, FileFacts]:
     """The facts that :func:`facts_table` made a table of; a table of another form knows nothing."""
-    if list(table.columns) != _TABLE_COLUMNS:
+    if list(table.columns) != list(_TABLE_TYPES):
         return {}
     facts = {}
     for file, *cells in table.itertuples(index=False, name=None):
-        values = dict(zip(_TABLE_COLUMNS[1:], cells, strict=True))
-        facts[file] = FileFacts(**{**values, "values": _split(values["values"])})
+        known = dict(zip(list(_TABLE_TYPES)[1:], cells, strict=True))
+        facts[file] = FileFacts(**{**known, "values": _split(known["values"])})
     return facts
 
 

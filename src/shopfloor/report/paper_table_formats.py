@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from shopfloor.catalog.result_table import marked
+
 HOLE = "—"
 NOT_AVAILABLE = "n/a"
 TEXT_OF_KIND = {"missing": HOLE, "absent": HOLE, "not_available": NOT_AVAILABLE}
@@ -72,15 +74,16 @@ _Lines = list[list[_Piece]]
 def to_csv(table: PaperTable) -> str:
     """The values as numbers: one line per method, ``<column> <metric>`` (percent, or epochs), empty for a hole.
 
-    Beside a column whose values have a standard deviation over seeds stands ``<column> <metric>_sd``.
+    Beside a column whose values have a standard deviation over seeds stands ``<column> <metric>_sd``. Names that a
+    spreadsheet would run as a formula begin with ``'``.
     """
-    values: dict[str, list[Any]] = {"method": table.rows}
+    values: dict[str, list[Any]] = {"method": [marked(row) for row in table.rows]}
     for (column, metric), group in table.frame.groupby(["column", "metric"], sort=False):
         values[f"{column} {metric}"] = group["value"].tolist()
         if group["sd"].notna().any():
             values[f"{column} {metric}_sd"] = group["sd"].tolist()
     text = io.StringIO()
-    pd.DataFrame(values).to_csv(text, index=False, lineterminator="\n")
+    pd.DataFrame(values).rename(columns=marked).to_csv(text, index=False, lineterminator="\n")
     return text.getvalue()
 
 

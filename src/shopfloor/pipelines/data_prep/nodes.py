@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from shopfloor.catalog.image_stack import LazyStack
+from shopfloor.catalog.result_table import typed
 from shopfloor.pipelines.binding import Sources, reads
 from shopfloor.pipelines.lazy_stack import lazy_stack
 from shopfloor.readers import DEFAULT_READER, find_root, list_category
-from shopfloor.readers.account import ACCOUNT_COLUMNS, COUNT_COLUMNS, check_line, codes_in
+from shopfloor.readers.account import ACCOUNT_COLUMNS, check_line, codes_in
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.checks import check_category
 from shopfloor.readers.index_table import join_paths, split_paths
@@ -152,7 +153,7 @@ def account_for_datasets(
         else {**names, "status": "passed", **check.iloc[0].to_dict()}
         for names, check in zip(categories, checks, strict=True)
     ]
-    return pd.DataFrame(lines, columns=ACCOUNT_COLUMNS).astype(dict.fromkeys(COUNT_COLUMNS, "Int64"))
+    return typed(pd.DataFrame(lines, columns=ACCOUNT_COLUMNS))
 
 
 def prepare_images(

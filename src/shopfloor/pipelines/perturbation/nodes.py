@@ -221,7 +221,7 @@ def report_drift(draw: pd.DataFrame, test_masks: ImagePart, drifted_masks: Image
     emptied = draw.loc[marked & ~left, "transforms"].str.split(" + ", regex=False).explode().value_counts()
     drawn = draw["transforms"].str.split(" + ", regex=False).explode().value_counts()
     table = pd.DataFrame({"images": drawn, "emptied": emptied}).fillna(0).astype(int)
-    return table.rename_axis("transform").reset_index()
+    return table.rename_axis("transform").reset_index().astype({"transform": str})
 
 
 def show_drift(

@@ -19,6 +19,7 @@ from PIL.Image import Image
 from plotly.graph_objects import Figure
 
 from shopfloor.catalog.image_stack import ImagePart
+from shopfloor.catalog.result_table import typed
 from shopfloor.metrics.names import IMAGE_METRICS, PIXEL_METRICS
 from shopfloor.runners.missing import MissingResult
 
@@ -102,11 +103,11 @@ def collect_costs(*records: dict[str, Any] | MissingResult, cells: Sequence[Coor
                 "note": hole.reason if hole else "",
             }
         )
-    return pd.DataFrame(lines)
+    return typed(pd.DataFrame(lines))
 
 
-def _libraries(versions: Mapping[str, str]) -> str | None:
-    return ", ".join(f"{name} {number}" for name, number in versions.items()) or None
+def _libraries(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def collect_scores(*scores: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
@@ -125,7 +126,7 @@ def collect_scores(*scores: pd.DataFrame | MissingResult, cells: Sequence[Coordi
         for cell, table in zip(cells, scores, strict=True)
         if not isinstance(table, MissingResult)
     ]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    return pd.concat(tables, ignore_index=True) if tables else typed(pd.DataFrame(columns=columns))
 
 
 def collect_categories(
@@ -144,7 +145,7 @@ def collect_categories(
         pd.DataFrame([cell]) if isinstance(report, MissingResult) else report
         for cell, report in zip(cells, reports, strict=True)
     ]
-    return pd.concat(tables, ignore_index=True)
+    return typed(pd.concat(tables, ignore_index=True))
 
 
 def collect_training_log(*logs: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
@@ -163,7 +164,7 @@ def collect_training_log(*logs: pd.DataFrame | MissingResult, cells: Sequence[Co
         for cell, log in zip(cells, logs, strict=True)
         if not isinstance(log, MissingResult)
     ]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*_CELL, *_LOG])
+    return typed(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*_CELL, *_LOG]))
 
 
 def _long(log: pd.DataFrame) -> pd.DataFrame:
@@ -228,7 +229,7 @@ def collect_drift_counts(
         if not isinstance(report, MissingResult)
     ]
     columns = ["dataset", "category", "test_set", "transform", "images", "emptied"]
-    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+    return typed(pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns))
 
 
 def draw_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[Figure, Figure, Figure, Figure, Figure]:
@@ -498,8 +499,8 @@ def _run(plan: Plan, costs: pd.DataFrame) -> Run:
         "environment": {
             "system": platform.platform(),
             "python": platform.python_version(),
-            "device": ", ".join(costs["device"].dropna().unique()) or "none used",
-            "trained with": "; ".join(costs["libraries"].dropna().unique()) or "nothing was trained",
+            "device": ", ".join(filter(None, costs["device"].unique())) or "none used",
+            "trained with": "; ".join(filter(None, costs["libraries"].unique())) or "nothing was trained",
         },
     }
 
