@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.runner import AbstractRunner, SequentialRunner, ThreadRunner
 
 from shopfloor.runners.failures import EmptyGridError
+from shopfloor.runners.grid_runner import GridRunner
 from shopfloor.runners.local import LocalRunner
+from shopfloor.runners.refusals import Accepted
 
 
 class ShopfloorSession(KedroSession):
@@ -34,6 +37,9 @@ class ShopfloorSession(KedroSession):
             )
         if runner is None or type(runner) is SequentialRunner:
             runner = LocalRunner()
+        if isinstance(runner, GridRunner):
+            runner.registered = lambda: dict(pipelines)
+            runner.accepted = Accepted.of(self.store.get("runtime_params") or {})
         try:
             return super().run(runner=runner, **kwargs)
         except ValueError as error:

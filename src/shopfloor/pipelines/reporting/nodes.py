@@ -459,20 +459,19 @@ def summarise(plan: Plan, **results: Any) -> dict[str, Any]:
     return sum_up(_run(plan, content.costs), content)
 
 
-def render_front_page(summary: dict[str, Any], summaries: Mapping[str, Any]) -> str:
-    """One page over all experiments that have results.
+def render_front_page(*summaries: dict[str, Any] | MissingResult, experiments: Sequence[str]) -> str:
+    """One page over all experiments.
 
     Args:
-        summary: That of the experiment that has just ended.
-        summaries: Those of all that ever ended, by name, each a function that loads it.
+        summaries: What each experiment says about itself.
+        experiments: Their names.
 
     Returns:
         HTML.
     """
     from shopfloor.report.front_page import render_front_page as render
 
-    known = {name: load() for name, load in sorted(summaries.items())}
-    return render({**known, summary["experiment"]: summary})
+    return render({name: each for name, each in zip(experiments, summaries, strict=True) if isinstance(each, dict)})
 
 
 def _contents(results: dict[str, Any]) -> Results:
