@@ -18,6 +18,7 @@ from kedro.pipeline import Pipeline
 
 from shopfloor.catalog.traces import Saved, Source, Trace, file_id, stamp
 from shopfloor.grid import expand_experiments
+from shopfloor.leaks import refuse_leaks
 from shopfloor.pipeline_registry import experiment_pipeline
 from shopfloor.runners.freshness import Freshness
 from shopfloor.whole_files import written_whole
@@ -110,10 +111,13 @@ def main() -> None:
         experiment = expand_experiments(settings)["model_evaluation"]
         expanded = time.process_time()
         pipeline = experiment_pipeline(experiment)
+        made = time.process_time()
+        refuse_leaks(pipeline, experiment.cells)
         done = time.process_time()
         print(f"{len(experiment.cells)} trainings, {len(pipeline.nodes)} nodes")
         print(f"cells               {expanded - start:6.2f} s")
-        print(f"pipeline            {done - expanded:6.2f} s")
+        print(f"pipeline            {made - expanded:6.2f} s")
+        print(f"guard against leaks {done - made:6.2f} s")
         print(f"planning, together  {done - start:6.2f} s")
         for what in ("nothing is there", "all is finished"):
             catalog = make_catalog(folder, settings, pipeline)

@@ -19,13 +19,13 @@ def register_pipelines() -> dict[str, Pipeline]:
 
     Raises:
         GridError: The parameters ask for something impossible.
-        LeakError: Test data would reach a training.
+        LeakError: A training would descend from something that it may not be trained on.
     """
     parameters = project_parameters()
     experiments = expand_experiments(parameters)
     pipelines = {name: experiment_pipeline(experiment) for name, experiment in experiments.items()}
-    for pipeline in pipelines.values():
-        refuse_leaks(pipeline)
+    for name, pipeline in pipelines.items():
+        refuse_leaks(pipeline, experiments[name].cells)
     # The experiments' own nodes, each once: making them again would double the time that planning takes.
     nodes = {node.name: node for pipeline in pipelines.values() for node in pipeline.nodes}.values()
     stages = ("perturbation", "training", "evaluation", "reporting")
