@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 from pathlib import Path
@@ -15,10 +16,9 @@ from kedro.io import DatasetError
 from shopfloor.catalog.atomic import CSVDataset, JSONDataset, ParquetDataset, TextDataset
 from shopfloor.catalog.checkpoint import CheckpointDataset
 from shopfloor.catalog.folder import RenderedFolderDataset
-from shopfloor.catalog.grid import GridDataset
-from shopfloor.catalog.image_stack import ImagePart, ImagePartDataset, ImageStackDataset, LazyStack
-from shopfloor.catalog.index import FolderChangedError, IndexDataset
-from shopfloor.catalog.known_files import KnownFilesDataset
+from shopfloor.catalog.image_stack import ImagePart, ImagePartDataset, ImageStackDataset, LazyStack, stack_rows
+from shopfloor.catalog.updated_table import UpdatedTableDataset
+from shopfloor.runners.failures import Failure
 
 
 def stack_of(tmp_path: Path, count: int = 6) -> np.ndarray:
@@ -66,9 +66,9 @@ def test_a_part_gives_its_rows_and_survives_a_move_of_the_data_folder(tmp_path: 
     )
     data = tmp_path / "data"
     part = ImagePart(stack_of(data), table)
-    ImagePartDataset(str(data / "parts" / "train.json")).save(part)
+    ImagePartDataset(str(data / "parts" / "train.parquet")).save(part)
     data.rename(tmp_path / "moved")
-    loaded = ImagePartDataset(str(tmp_path / "moved" / "parts" / "train.json")).load()
+    loaded = ImagePartDataset(str(tmp_path / "moved" / "parts" / "train.parquet")).load()
     assert [int(image[0, 0, 0]) for image in loaded] == [4, 1] and len(loaded) == 2
     assert loaded.is_bad.tolist() == [True, False]
     pd.testing.assert_frame_equal(loaded.table, table, check_dtype=False)
@@ -140,38 +140,100 @@ def test_a_rendered_folder_appears_whole(tmp_path: Path) -> None:
     assert [str(p.relative_to(dataset.load())) for p in dataset.load().rglob("*.png")] == ["ring/train/good/000.png"]
 
 
-def test_a_plan_exists_for_its_own_digest_only(tmp_path: Path) -> None:
-    path = str(tmp_path / "grid.json")
-    GridDataset(filepath=path, digest="aaaa").save({"digest": "aaaa"})
-    assert GridDataset(filepath=path, digest="aaaa").exists()
-    assert not GridDataset(filepath=path, digest="bbbb").exists()
-    Path(path).write_text("{ damaged")
-    assert not GridDataset(filepath=path, digest="aaaa").exists()
-
-
-def test_an_index_of_other_files_is_not_overwritten(tmp_path: Path) -> None:
-    table = pd.DataFrame(
-        {"dataset": "d", "category": "c", "image": ["a.png", "b.png"], "split": "test", "label": "bad",
-         "sha256": ["1", "2"], "masks": "", "mask_sha256": ["", "9"]}
-    )  # fmt: skip
-    dataset = IndexDataset(filepath=str(tmp_path / "i.parquet"))
-    dataset.save(table)
-    dataset.save(table.assign(modified_ns=5))  # the same files, touched
-    for other in (table.assign(sha256=["1", "3"]), table.iloc[:1], table.assign(label=["bad", "good"])):
-        with pytest.raises(DatasetError) as error:
-            dataset.save(other)
-        assert isinstance(error.value.__cause__, FolderChangedError)
-        assert "d/c: 1 images or masks" in error.value.__cause__.message and "b.png" in error.value.__cause__.message
-
-
-def test_known_files_are_those_of_the_last_run_or_none(tmp_path: Path) -> None:
+def test_a_table_is_made_from_the_one_that_it_replaces(tmp_path: Path) -> None:
     path = tmp_path / "files.parquet"
-    known = KnownFilesDataset(filepath=str(path))
-    assert known.exists() and known.load().empty, "before the first run nothing is known"
-    table = pd.DataFrame({"file": ["a.png"], "file_size": [3]})
-    ParquetDataset(filepath=str(path)).save(table)
-    pd.testing.assert_frame_equal(known.load(), table)
+    dataset, seen = UpdatedTableDataset(filepath=str(path)), []
+
+    def update(known: pd.DataFrame) -> pd.DataFrame:
+        seen.append(known)
+        return pd.DataFrame({"file": [f"{len(seen)}.png"]})
+
+    dataset.save(update)
+    dataset.save(update)
+    assert seen[0].empty and seen[1]["file"].tolist() == ["1.png"]
     path.write_bytes(b"\x00\xff,damaged")
-    assert known.load().empty
-    with pytest.raises(DatasetError, match="read only"):
-        known.save(table)
+    dataset.save(update)
+    assert seen[2].empty and dataset.load()["file"].tolist() == ["3.png"]
+
+
+def named(count: int) -> pd.DataFrame:
+    """Names of the images of a stack."""
+    numbers = range(count)
+    return pd.DataFrame({"image": [f"{i}.png" for i in numbers], "sha256": [f"{i:064}" for i in numbers]})
+
+
+def stack_of_named(tmp_path: Path, values: list[int], rows: pd.DataFrame | None = None, name: str = "s") -> np.ndarray:
+    dataset = ImageStackDataset(str(tmp_path / f"{name}.npy"))
+    arrays = (np.full((2, 2), value, np.uint8) for value in values)
+    dataset.save(LazyStack(arrays, len(values), (2, 2), rows=named(len(values)) if rows is None else rows))
+    return dataset.load()
+
+
+def part_of(stack: np.ndarray, rows: list[int], **columns: object) -> ImagePart:
+    table = named(len(stack)).assign(row=range(len(stack)), label="good", defect_type="good", domain="")
+    return ImagePart(stack, table.iloc[rows].reset_index(drop=True).assign(**columns))
+
+
+def test_a_stack_carries_the_names_of_its_images_and_numpy_reads_it(tmp_path: Path) -> None:
+    stack = stack_of_named(tmp_path, [5, 6, 7])
+    assert np.array_equal(np.load(tmp_path / "s.npy"), stack) and [int(each.max()) for each in stack] == [5, 6, 7]
+    rows = stack_rows(stack)
+    assert rows is not None and rows["image"].tolist() == ["0.png", "1.png", "2.png"]
+    assert rows["pixels"][1] == hashlib.sha256(np.full((2, 2), 6, np.uint8).tobytes()).hexdigest()[:32]
+    assert stack_rows(np.zeros((3, 2, 2))) is None and stack_rows(stack_of(tmp_path)) is None
+
+
+@pytest.mark.parametrize("column", ["image", "sha256"])
+def test_a_part_of_a_stack_of_other_images_is_refused_with_the_files_name(tmp_path: Path, column: str) -> None:
+    rows = named(3)
+    rows.loc[1, column] = "other"
+    stack = stack_of_named(tmp_path, [5, 6, 7], rows)
+    part_of(stack, [0, 2]).rows()
+    with pytest.raises(DatasetError, match=r"s\.npy is not of the images of its index: 1 of 2 rows .*1\.png"):
+        part_of(stack, [1, 2]).rows()
+    dataset = ImagePartDataset(str(tmp_path / "part.parquet"))
+    dataset.save(part_of(stack, [1, 2]))
+    with pytest.raises(DatasetError, match=r"s\.npy is not of the images"):
+        dataset.load()
+
+
+def test_a_row_that_a_stack_does_not_have_is_refused(tmp_path: Path) -> None:
+    stack = stack_of_named(tmp_path, [5, 6])
+    with pytest.raises(DatasetError, match=r"s\.npy has 2 images, and row 2 is asked"):
+        ImagePart(stack, named(3).assign(row=range(3))).rows()
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:100], lambda data: b"", lambda data: b"x" + data[1:]])
+def test_a_damaged_stack_is_named_and_not_the_part(tmp_path: Path, spoil) -> None:
+    dataset = ImagePartDataset(str(tmp_path / "part.parquet"))
+    dataset.save(part_of(stack_of_named(tmp_path, [5, 6, 7]), [0]))
+    stack = tmp_path / "s.npy"
+    stack.write_bytes(spoil(stack.read_bytes()))
+    with pytest.raises(DatasetError) as error:
+        dataset.load()
+    reason = Failure.of(error.value).reason
+    assert f"The stack {stack} is damaged" in reason and "part.parquet" not in reason
+
+
+def test_the_id_of_a_part_is_that_of_what_it_shows(tmp_path: Path) -> None:
+    def id_of(part: ImagePart) -> str:
+        dataset = ImagePartDataset(str(tmp_path / "part.parquet"))
+        dataset.save(part)
+        return dataset.content_id()
+
+    one = id_of(part_of(stack_of_named(tmp_path, [5, 6, 7]), [1, 2]))
+    moved = stack_of_named(tmp_path, [9, 6, 7], name="moved")
+    assert id_of(part_of(moved, [1, 2])) == one, "wherever the rows lie and whatever else the stack holds"
+    assert id_of(part_of(moved, [0, 2])) != one
+    assert id_of(part_of(moved, [2, 1])) != one
+    assert id_of(part_of(moved, [1, 2], label="bad")) != one
+    assert id_of(part_of(stack_of_named(tmp_path, [5, 6, 8], name="other"), [1, 2])) != one
+
+
+def test_the_id_of_a_stack_is_taken_while_it_is_written_and_is_that_of_the_file(tmp_path: Path) -> None:
+    dataset = ImageStackDataset(str(tmp_path / "s.npy"))
+    dataset.save(LazyStack(iter(np.zeros((2, 2, 2), np.uint8)), 2, (2, 2), rows=named(2)))
+    whole = hashlib.sha256((tmp_path / "s.npy").read_bytes()).hexdigest()[:32]
+    assert dataset.content_id() == whole == ImageStackDataset(str(tmp_path / "s.npy")).content_id()
+    (tmp_path / "s.npy").write_bytes(b"other")
+    assert dataset.content_id() == hashlib.sha256(b"other").hexdigest()[:32]

@@ -50,7 +50,7 @@ def entries(kind: str) -> list[str]:
 
 
 CSV = entries(".atomic.CSVDataset")
-PARQUET = [*entries("ParquetDataset"), *entries("IndexDataset")]
+PARQUET = entries("ParquetDataset")
 
 
 def catalog() -> DataCatalog:
@@ -95,7 +95,7 @@ def intermediate_table() -> pd.DataFrame:
     texts = [*TEXT_COLUMNS, "sha256", "masks", "mask_sha256", "values", "drawn"]
     return result_table().assign(
         **{column: pd.Series(np.roll(NAMES, place), dtype="str") for place, column in enumerate(texts)},
-        modified_ns=2**62 + 1,
+        file_size=2**62 + 1,
         **{"Any name": [True, False, False] * (len(NAMES) // 3)},
     )
 
@@ -124,7 +124,7 @@ def test_the_catalog_has_these_tables() -> None:
     assert len(CSV) > 10 and "reporting.experiment.drift_counts" in CSV and "reporting.experiment.table_table" in CSV
     whats = {name.rpartition(".")[2] for name in PARQUET}
     assert whats == {
-        "files", "index", "check", "resize_report", "train", "validation", "test", "draw", "drift_report", "fit_log",
+        "index", "check", "resize_report", "train", "validation", "test", "draw", "drift_report", "fit_log",
         "scores", "metrics",
     }  # fmt: skip
 
@@ -153,11 +153,6 @@ def test_intermediate_tables_come_back_as_they_were_saved(name: str, lines: int,
 def test_the_index_of_the_lines_is_not_kept(project_folder: Path) -> None:
     table = intermediate_table()
     assert_frame_equal(through("perturbation.x.train", table.iloc[[4, 2]]), table.iloc[[4, 2]].reset_index(drop=True))
-
-
-def test_known_files_are_the_files(project_folder: Path) -> None:
-    catalog().save("data_prep.x.files", intermediate_table())
-    assert_frame_equal(catalog().load("data_prep.x.known_files"), intermediate_table())
 
 
 def test_other_locales(tmp_path: Path) -> None:
@@ -243,21 +238,21 @@ def scores_of(seed: int) -> pd.DataFrame:
 def costs() -> pd.DataFrame:
     fit = {"fit_seconds": 1.5, "parameters": 3, "epochs": 2, "device": "cpu", "n_train": 7, "versions": {"a": "1.0"}}
     fits: list[Any] = [HOLE, {**fit, "stopped_epoch": 2, "best_epoch": 1}, *[fit] * (len(CELLS) - 2)]
-    return nodes.collect_costs({}, *fits, *[{"n_test": 4}] * len(CELLS), cells=CELLS)
+    return nodes.collect_costs(*fits, *[{"n_test": 4}] * len(CELLS), cells=CELLS)
 
 
 def real_tables() -> dict[str, pd.DataFrame]:
     """What the nodes of the reporting stage make of small inputs, by the name under which the catalog keeps it."""
-    cells, plan = TESTED[:4], {"experiment": "x"}
-    scores = nodes.collect_scores(plan, HOLE, *(scores_of(seed) for seed in range(1, 4)), cells=cells)
+    cells = TESTED[:4]
+    scores = nodes.collect_scores(HOLE, *(scores_of(seed) for seed in range(1, 4)), cells=cells)
     drifted = pd.concat([scores, scores.assign(test_set="drift_1", pred_score=scores["pred_score"] * 2)])
     metrics, group_metrics = nodes.collect_metrics(
-        plan, HOLE, metrics_of(group="").iloc[2:4], metrics_of(group="=1").iloc[4:6], cells=TESTED[:3]
+        HOLE, metrics_of(group="").iloc[2:4], metrics_of(group="=1").iloc[4:6], cells=TESTED[:3]
     )
     tables = dict(zip(("category_table", "dataset_table", "mean_table"), nodes.make_tables(metrics_of()), strict=False))
     alarms = nodes.raise_drift_alarm(drifted, {"batch_sizes": [4, 16], "repetitions": 9, "seed": 1})
     drift = nodes.make_drift_tables(several({}, {"test_set": "drift_1"}, {"test_set": "shifted"}))
-    all_scores = nodes.collect_scores(plan, *(scores_of(seed) for seed in range(4)), cells=cells)
+    all_scores = nodes.collect_scores(*(scores_of(seed) for seed in range(4)), cells=cells)
     certainty = nodes.measure_certainty(
         metrics_of().iloc[:8], group_metrics.iloc[:0], all_scores, {"resamples": 9, "level": 0.9, "seed": 1}
     )
@@ -284,9 +279,9 @@ def real_tables() -> dict[str, pd.DataFrame]:
         "size_table": nodes.make_size_table(several({}, {"image_size": 128})),
         "stopping_table": nodes.make_stopping_table(metrics_of(), costs()),
         "rank_table": nodes.rank_detectors(metrics_of())[0],
-        "drift_counts": nodes.collect_drift_counts({}, HOLE, *[report] * (len(NAMES) - 1), cells=drift_cells),
-        "categories": nodes.collect_categories({}, HOLE, *[resize] * (len(NAMES) - 1), cells=sized),
-        "training_log": nodes.collect_training_log({}, HOLE, log, log.drop(columns="train_loss"), cells=TESTED[:3]),
+        "drift_counts": nodes.collect_drift_counts(HOLE, *[report] * (len(NAMES) - 1), cells=drift_cells),
+        "categories": nodes.collect_categories(HOLE, *[resize] * (len(NAMES) - 1), cells=sized),
+        "training_log": nodes.collect_training_log(HOLE, log, log.drop(columns="train_loss"), cells=TESTED[:3]),
     }
 
 
@@ -313,17 +308,17 @@ def test_raw_scores_come_back_bit_for_bit(project_folder: Path) -> None:
     raw = pd.concat([scores_of(seed) for seed in range(60)], ignore_index=True)
     bits = raw["pred_score"].to_numpy().tobytes()
     cell = TESTED[0]
-    result = nodes.collect_scores({}, through("evaluation.x.scores", raw), cells=[cell])
+    result = nodes.collect_scores(through("evaluation.x.scores", raw), cells=[cell])
     assert through("reporting.e.scores", result)["pred_score"].to_numpy().tobytes() == bits
 
 
 def test_nodes_of_which_nothing_came_have_types(project_folder: Path) -> None:
     collected = {
-        "costs": nodes.collect_costs({}, HOLE, HOLE, cells=TESTED[:1]),
-        "scores": nodes.collect_scores({}, HOLE, cells=TESTED[:1]),
-        "training_log": nodes.collect_training_log({}, HOLE, cells=TESTED[:1]),
-        "drift_counts": nodes.collect_drift_counts({}, HOLE, cells=TESTED[:1]),
-        "categories": nodes.collect_categories({}, HOLE, cells=[{"dataset": "01", "category": "NA", "image_size": 64}]),
+        "costs": nodes.collect_costs(HOLE, HOLE, cells=TESTED[:1]),
+        "scores": nodes.collect_scores(HOLE, cells=TESTED[:1]),
+        "training_log": nodes.collect_training_log(HOLE, cells=TESTED[:1]),
+        "drift_counts": nodes.collect_drift_counts(HOLE, cells=TESTED[:1]),
+        "categories": nodes.collect_categories(HOLE, cells=[{"dataset": "01", "category": "NA", "image_size": 64}]),
     }
     for what, table in collected.items():
         assert not [name for name, kind in table.dtypes.items() if kind == "object"], what
@@ -338,17 +333,18 @@ def test_the_account_of_the_datasets_survives(project_folder: Path) -> None:
          "note": "=1"}
     )  # fmt: skip
     categories = [{"dataset": "01", "category": name, "licence": "", "project_page": "-"} for name in NAMES]
-    table = data_prep.account_for_datasets({}, HOLE, *[check] * (len(NAMES) - 1), categories=categories)
+    table = data_prep.account_for_datasets(HOLE, *[check] * (len(NAMES) - 1), categories=categories)
     assert table["pixel_labels"].isna().tolist() == [True, *[False] * (len(NAMES) - 1)]
     assert_frame_equal(through("data_prep.datasets", table), table)
 
 
 def test_measured_files_survive(project_folder: Path) -> None:
-    facts = {name: FileFacts(3, 2**62 + 1, "0" * 64, 4, 5, "PNG", "L", 8, True, (0.0, 255.0)) for name in NAMES}
+    facts = {name: FileFacts(2**62 + 1, "0" * 64, 4, 5, "PNG", "L", 8, True, (0.0, 255.0)) for name in NAMES}
     for known in (facts, {}):
         table = facts_table(known)
-        assert_frame_equal(through("data_prep.x.files", table), table)
-        assert facts_from_table(catalog().load("data_prep.x.known_files")) == known
+        catalog().save("data_prep.x.files", lambda _, table=table: table)
+        assert_frame_equal(catalog().load("data_prep.x.files"), table)
+        assert facts_from_table(catalog().load("data_prep.x.files")) == known
     assert table.dtypes[["file", "bits", "oriented"]].tolist() == ["str", "int64", "bool"]
 
 

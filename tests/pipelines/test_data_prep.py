@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,8 @@ from PIL import Image
 from shopfloor.pipelines.data_prep.nodes import (
     account_for_datasets,
     index_category,
+    list_labels,
+    list_photos,
     measure_files,
     prepare_images,
     prepare_masks,
@@ -48,17 +51,18 @@ def root(tmp_path: Path) -> Path:
 
 def index_of(settings: dict[str, str]) -> pd.DataFrame:
     """Index of the category ``part`` of the dataset ``d``, measured from scratch."""
-    files = measure_files(settings, pd.DataFrame(), dataset="d", category="part")
+    files = measure_files(settings, dataset="d", category="part")(pd.DataFrame())
     index, _ = index_category(settings, files, dataset="d", category="part")
     return index
 
 
 def prepared(root: Path, size: int = 64) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, pd.Series]:
-    settings = {"root": str(root), "title": "Parts", "licence": "mine"}
+    settings = {"root": str(root)}
+    told = {"title": "Parts", "licence": "mine", "source": ""}
     index = index_of(settings)
     images = np.stack(list(prepare_images(index, settings, image_size=size).arrays))
     masks = np.stack(list(prepare_masks(index, settings, image_size=size).arrays))
-    return index, images, masks, report_resize(index, settings, image_size=size).iloc[0]
+    return index, images, masks, report_resize(index, settings, image_size=size, told=told).iloc[0]
 
 
 def test_every_image_becomes_rgb_of_the_asked_size_in_the_order_of_the_index(root: Path) -> None:
@@ -107,20 +111,20 @@ def test_an_image_that_breaks_after_the_check_is_named(root: Path) -> None:
 
 def files_of(root: Path, known: pd.DataFrame | None = None) -> pd.DataFrame:
     known = pd.DataFrame() if known is None else known
-    return measure_files({"root": str(root)}, known, dataset="d", category="part")
+    return measure_files({"root": str(root)}, dataset="d", category="part")(known)
 
 
-def test_a_file_that_is_known_by_path_size_and_time_stays_closed(root: Path) -> None:
+def test_a_file_whose_content_is_known_is_not_decoded(root: Path) -> None:
     known = files_of(root)
     image = root / "part/test/good/0.png"
     status, content = image.stat(), image.read_bytes()
-    image.write_bytes(b"x" * len(content))  # the same size and time: whoever opened it would see that it is broken
+    wrong = known.assign(width=7)  # whoever decoded an image would see that it is not so
+    pd.testing.assert_frame_equal(files_of(root, wrong), wrong)
+    image.write_bytes(b"x" * len(content))  # the same size and time, and another content
     os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
-    pd.testing.assert_frame_equal(files_of(root, known), known)
-    os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    changed = files_of(root, known).set_index("file")
+    changed = files_of(root, wrong).set_index("file")
     assert "not an image" in str(changed.loc["part/test/good/0.png", "problem"])
-    assert changed.drop("part/test/good/0.png").equals(known.set_index("file").drop("part/test/good/0.png"))
+    assert changed.drop("part/test/good/0.png").equals(wrong.set_index("file").drop("part/test/good/0.png"))
 
 
 def test_added_and_removed_files_are_noticed(root: Path) -> None:
@@ -132,16 +136,30 @@ def test_added_and_removed_files_are_noticed(root: Path) -> None:
     }
 
 
-def test_files_that_changed_after_they_were_measured_are_measured_again_by_the_check(root: Path) -> None:
-    image = root / "part/test/good/0.png"
-    content = image.read_bytes()
-    image.write_bytes(b"broken")
+def test_files_added_between_measuring_and_checking_are_named(root: Path) -> None:
     files = files_of(root)
-    with pytest.raises(DatasetError, match="IMAGE_UNREADABLE"):
+    save(root / "part/train/good/9.png", np.zeros((64, 64), np.uint8))
+    with pytest.raises(click.ClickException, match=r"d/part: 1 files were added .*part/train/good/9\.png.*Run again"):
         index_category({"root": str(root)}, files, dataset="d", category="part")
-    image.write_bytes(content)  # mended; a resumed run has the old table of files
-    index, _ = index_category({"root": str(root)}, files, dataset="d", category="part")
-    assert len(index) == 8
+
+
+def test_pixels_of_another_file_than_the_checked_one_are_refused(root: Path) -> None:
+    settings = {"root": str(root)}
+    index = index_of(settings)
+    for prepare, name in ((prepare_images, "test/good/0.png"), (prepare_masks, "ground_truth/dent/b.png")):
+        save(root / "part" / name, np.full((64, 64) if "good" in name else (128, 128), 99, np.uint8))
+        with pytest.raises(ValueError, match=rf"part/{name}: the file changed after it was checked; run again"):
+            list(prepare(index, settings, image_size=64).arrays)
+
+
+def test_what_is_read_from_outside_is_listed_by_name_with_what_the_folders_say(root: Path) -> None:
+    settings = {"root": str(root)}
+    photos = list_photos(settings, dataset="d", category="part").files
+    assert len(photos) == 8 + 3 and photos["part/test/good/0.png"] == root / "part/test/good/0.png"
+    labels = list_labels(settings, dataset="d", category="part").notes
+    assert len(labels) == 8 and labels["part/test/dent/a.png"] != labels["part/test/good/0.png"]
+    assert "part/ground_truth/dent/a.png" in labels["part/test/dent/a.png"]
+    assert not list_photos({"generator": {}}, dataset="d", category="part").files, "the pipeline makes them itself"
 
 
 def test_a_table_of_files_that_is_none_is_not_trusted(root: Path) -> None:
@@ -157,7 +175,7 @@ def test_the_account_holds_every_category_with_what_was_found_and_expected(root:
     ]
     missing = MissingResult("failed", "[ROOT_MISSING] d: folder x does not exist. Download it.")
     spoilt = MissingResult("failed", "[MASK_SIZE] d/spoilt: too wide.\n[MASK_ORPHAN] d/spoilt: [sic] one.")
-    table = account_for_datasets({}, check, missing, spoilt, categories=names)
+    table = account_for_datasets(check, missing, spoilt, categories=names)
     assert table["status"].tolist() == ["passed", "failed", "failed"]
     assert table["codes"].tolist() == ["IMAGE_SIZE, MASK_EMPTY", "ROOT_MISSING", "MASK_SIZE, MASK_ORPHAN"]
     first = table.iloc[0]
@@ -173,7 +191,7 @@ def test_counts_are_shown_beside_the_published_ones(root: Path) -> None:
     index = index_of({"root": str(root)})
     line = check_line(index, Expected(train_good=400, test_bad=3), [])
     names = {"dataset": "d", "category": "part", "licence": "", "project_page": ""}
-    text = account_text(account_for_datasets({}, line, categories=[names]))
+    text = account_text(account_for_datasets(line, categories=[names]))
     row = next(row for row in text.splitlines() if row.strip().startswith("part"))
     assert row.split()[1:5] == ["passed", "4/400", "1", "3/3"]
 

@@ -40,7 +40,7 @@ def stack():
 @pytest.fixture
 def train(stack):
     names = [f"ring/train/good/{row}.jpg" for row in CHOSEN]
-    return ImagePart(stack, pd.DataFrame({"row": CHOSEN, "image": names, "label": "good"}))
+    return ImagePart(stack, pd.DataFrame({"row": CHOSEN, "image": names, "sha256": names, "label": "good"}))
 
 
 def found(train, settings=None, foreground=None, method="automatic"):

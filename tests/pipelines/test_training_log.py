@@ -27,7 +27,7 @@ def log_of(epochs=2, **losses):
 
 
 def collect(logs, cells):
-    return collect_training_log({}, *logs, cells=cells)
+    return collect_training_log(*logs, cells=cells)
 
 
 def test_a_line_per_training_epoch_and_loss():

@@ -23,7 +23,6 @@ from shopfloor.readers.index_table import (
     INDEX_DTYPES,
     Sample,
     build_index,
-    changed_files,
     split_paths,
 )
 from shopfloor.readers.measure import FileFacts, measure
@@ -242,7 +241,7 @@ def test_zero_mask_on_good_is_fine_and_leaves_no_trace(tmp_path: Path, caplog: p
     save_mask(tmp_path / "bolt/ground_truth/good/001.png", value=0)
     index, warnings = warnings_of(tmp_path, caplog)
     assert warnings == []
-    mask_columns = ["masks", "mask_sha256", "mask_file_size", "mask_modified_ns"]
+    mask_columns = ["masks", "mask_sha256", "mask_file_size"]
     assert (index.loc[index["label"] == "good", mask_columns] == "").all(axis=None)
 
 
@@ -395,7 +394,7 @@ def test_bad_in_train_names_the_images(tmp_path: Path) -> None:
 
 
 def test_index_survives_parquet(tmp_path: Path) -> None:
-    facts = FileFacts(file_size=7, modified_ns=2**62, sha256="0" * 64, width=40, height=50)
+    facts = FileFacts(file_size=7, sha256="0" * 64, width=40, height=50)
     samples = [
         Sample("test", "bad", "None", 'null/a, "b" é.png', ("m/1.png", "m/2.png"), "nan"),
         Sample("train", "good", "good", "001.png"),
@@ -418,28 +417,6 @@ def test_rows_are_in_byte_order(tmp_path: Path) -> None:
     assert images == sorted(images, key=lambda path: path.encode())
     names = [Path(image).name for image in images if "/train/" in image]
     assert names == ["000.png", "001.png", "002.png", "003.png", "10.png", "9.png", "Z.png", "_.png", "é.png"]
-
-
-def test_changed_files(tmp_path: Path) -> None:
-    category = make_tree(tmp_path)
-    index = read(tmp_path, "bolt")
-    assert changed_files(index, tmp_path) == []
-
-    kept = category / "train/good/000.png"
-    kept.write_bytes(kept.read_bytes())  # new time, same content
-    assert changed_files(index, tmp_path) == []
-
-    (category / "train/good/001.png").unlink()
-    save_image(category / "test/good/000.png", 500)
-    mask = category / "ground_truth/bent/000_mask.png"
-    same_size = bytearray(mask.read_bytes())
-    same_size[-1] ^= 1
-    mask.write_bytes(bytes(same_size))
-    assert changed_files(index, tmp_path) == [
-        "bolt/ground_truth/bent/000_mask.png",
-        "bolt/test/good/000.png",
-        "bolt/train/good/001.png",
-    ]
 
 
 # --- choosing a reader

@@ -135,10 +135,10 @@ def load_stack(path: Path) -> np.ndarray:
     """
     try:
         return np.load(path, mmap_mode="r")
-    except FileNotFoundError as error:
-        raise DatasetError(f"The stack {path} is not there. {_AGAIN}") from error
+    except FileNotFoundError:
+        raise DatasetError(f"The stack {path} is not there. {_AGAIN}") from None
     except (OSError, ValueError, EOFError) as error:
-        raise DatasetError(f"The stack {path} is damaged ({error}). Delete it. {_AGAIN}") from error
+        raise DatasetError(f"The stack {path} is damaged ({error}). Delete it. {_AGAIN}") from None
 
 
 _AGAIN = "The experiment's whole pipeline with --only-missing-outputs makes it again."
@@ -171,7 +171,7 @@ def stack_rows(stack: np.ndarray) -> pd.DataFrame | None:
             file.seek(-foot - length, os.SEEK_END)
             rows = pd.DataFrame(json.loads(file.read(length)), columns=[*ROW_COLUMNS, "pixels"])
         except (OSError, ValueError) as error:
-            raise DatasetError(f"The stack {name} is damaged ({error}). Delete it. {_AGAIN}") from error
+            raise DatasetError(f"The stack {name} is damaged ({error}). Delete it. {_AGAIN}") from None
     if len(rows) != len(stack):
         raise DatasetError(f"The stack {name} is damaged: {len(rows)} names for {len(stack)} images. {_AGAIN}")
     return rows

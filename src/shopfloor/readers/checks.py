@@ -75,5 +75,5 @@ def check_category(files: CategoryFiles, facts: Mapping[str, FileFacts]) -> tupl
         logger.warning("%s", warning.text)
     if errors := [finding for finding in findings if finding.level == "error"]:
         raise DatasetError(*errors)
-    index.loc[index["label"] == "good", ["masks", "mask_sha256", "mask_file_size", "mask_modified_ns"]] = ""
+    index.loc[index["label"] == "good", ["masks", "mask_sha256", "mask_file_size"]] = ""
     return index, warnings

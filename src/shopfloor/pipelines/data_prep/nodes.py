@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import cv2
 import numpy as np
 import pandas as pd
@@ -117,7 +118,7 @@ def index_category(
 
     Args:
         settings: The dataset's entry.
-        files: What was measured of its files; those that changed since are measured again.
+        files: What was measured of its files.
         folder: Root of a generated dataset.
         dataset: Name of the dataset.
         category: Name of the category.
@@ -128,8 +129,13 @@ def index_category(
     Raises:
         DatasetError: A check failed; all findings of the category in one error.
     """
-    listed = _list(settings, folder, dataset, category)
-    index, warnings = check_category(listed, measure(listed, facts_from_table(files)))
+    listed, facts = _list(settings, folder, dataset, category), facts_from_table(files)
+    if new := {*listed.images, *listed.masks} - set(facts):
+        raise click.ClickException(
+            f"{dataset}/{category}: {len(new)} files were added while the category was checked (first: {min(new)}). Run "
+            "again with --only-missing-outputs when nobody writes there."
+        )
+    index, warnings = check_category(listed, facts)
     return index, check_line(index, listed.expected, warnings)
 
 
