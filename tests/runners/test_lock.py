@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shopfloor.runners.lock import DataInUseError, Owner, data_folder_of, hold
+from shopfloor.runners.lock import DataInUseError, Owner, hold
 from shopfloor.runners.shards import Shard
 from shopfloor.whole_files import CannotWriteError
 from tests.disks import ordinary_user
@@ -37,7 +37,7 @@ def someone_else(shard: str = "", grid: str = "") -> Owner:
 
 
 def test_a_folder_is_held_and_given_back(tmp_path: Path) -> None:
-    with hold([tmp_path]):
+    with hold(tmp_path):
         (path,) = (tmp_path / ".runs").iterdir()
         assert json.loads(path.read_text())["pid"] == os.getpid()
     assert list((tmp_path / ".runs").iterdir()) == []
@@ -45,7 +45,7 @@ def test_a_folder_is_held_and_given_back(tmp_path: Path) -> None:
 
 def test_a_second_run_is_told_who_holds_the_folder(tmp_path: Path) -> None:
     path = leave_lock(tmp_path, someone_else(), silent_for=30)
-    with pytest.raises(DataInUseError) as error, hold([tmp_path]):
+    with pytest.raises(DataInUseError) as error, hold(tmp_path):
         pass
     for text in (str(tmp_path), "grace@elsewhere", "kedro run --env=paper", "30 s ago", "shard=1/2", str(path)):
         assert text in error.value.message
@@ -65,7 +65,7 @@ def test_the_lock_of_a_dead_run_is_taken_over(
     tmp_path: Path, owner: Owner, silent_for: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     leave_lock(tmp_path, owner, silent_for=silent_for)
-    with hold([tmp_path]):
+    with hold(tmp_path):
         assert len(list((tmp_path / ".runs").iterdir())) == 1
     assert "A run ended without a word" in caplog.text
 
@@ -74,14 +74,14 @@ def test_a_killed_process_that_nobody_waited_for_is_dead(tmp_path: Path) -> None
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     time.sleep(0.5)
     leave_lock(tmp_path, replace(Owner.here(None, ""), pid=process.pid))
-    with hold([tmp_path]):
+    with hold(tmp_path):
         pass
     process.wait()
 
 
 def test_different_shards_of_a_grid_share_a_folder(tmp_path: Path) -> None:
     leave_lock(tmp_path, someone_else("2/8", "g"), silent_for=30)
-    with hold([tmp_path], Shard(3, 8), "g"):
+    with hold(tmp_path, Shard(3, 8), "g"):
         pass
     same, other_count, other_grid, shared = (
         (Shard(2, 8), "g"),
@@ -90,13 +90,13 @@ def test_different_shards_of_a_grid_share_a_folder(tmp_path: Path) -> None:
         (Shard(0, 0), "g"),
     )
     for shard, grid in (same, other_count, other_grid, shared, (None, "")):
-        with pytest.raises(DataInUseError), hold([tmp_path], shard, grid):
+        with pytest.raises(DataInUseError), hold(tmp_path, shard, grid):
             pass
 
 
 def test_a_run_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shopfloor.runners.lock._SECONDS_BETWEEN_BEATS", 0.05)
-    with hold([tmp_path]):
+    with hold(tmp_path):
         (path,) = (tmp_path / ".runs").iterdir()
         os.utime(path, (1, 1))
         time.sleep(0.5)
@@ -105,20 +105,15 @@ def test_a_run_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_folder_that_may_not_be_written_is_named(closed_folder: Path) -> None:
     refused = pytest.raises(CannotWriteError, match=f"may not write in {closed_folder}")
-    with ordinary_user(), refused, hold([closed_folder]):
+    with ordinary_user(), refused, hold(closed_folder):
         pass
 
 
 def test_a_damaged_lock_is_named(tmp_path: Path) -> None:
     (tmp_path / ".runs").mkdir()
     (tmp_path / ".runs" / "x.json").write_text("{")
-    with pytest.raises(DataInUseError, match="x.json cannot be read"), hold([tmp_path]):
+    with pytest.raises(DataInUseError, match="x.json cannot be read"), hold(tmp_path):
         pass
-
-
-def test_the_data_folder_is_above_the_layers() -> None:
-    assert data_folder_of(Path("/p/data/06_models/backbones/a.pt")) == Path("/p/data")
-    assert data_folder_of(Path("/p/x/a.pt")) == Path("/p/x")
 
 
 def test_a_run_that_is_told_to_end_gives_the_folder_back(tmp_path: Path) -> None:

@@ -193,6 +193,13 @@ class TracesDataset(AbstractDataset[NoReturn, pd.DataFrame]):
         """Where a result lies."""
         return self.data_folder / saved.file
 
+    def files_of_layers(self) -> Iterator[str]:
+        """Name the files of the data folder as traces name them, without hidden ones and those of the first layer."""
+        for folder, folders, files in os.walk(self.data_folder):
+            folders[:] = [name for name in folders if not name.startswith((".", "01_"))]
+            below = os.path.relpath(folder, self.data_folder)
+            yield from (os.path.normpath(os.path.join(below, name)) for name in files if not name.startswith("."))
+
     def load(self) -> pd.DataFrame:
         lines = [
             {"dataset": name, "file": saved.file, "node": trace.node, "seconds": trace.seconds, "id": saved.id}

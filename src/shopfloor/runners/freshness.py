@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -204,8 +205,7 @@ class Freshness:
     def _look_at(self, node: Node) -> Finding:
         trace = self._trace(node.name)
         if trace is None:
-            paths = (_path(self._catalog, name) for name in node.outputs)
-            there = next((path for path in paths if path and path.exists()), None)
+            there = self._untraced_file(node)
             return Finding(State.UNTRACED, f"nothing tells what {there} was made from") if there else _NEVER_MADE
         if set(trace.results) != set(node.outputs):
             return Finding(State.MISSING, "a run ended while it was made", trace)
@@ -225,6 +225,24 @@ class Freshness:
                 self._known[node.name] = self.touched[node.name] = fresh
             finding = Finding(State.CURRENT, trace=fresh)
         return finding
+
+    def _untraced_file(self, node: Node) -> Path | None:
+        """Find a result of a node that has no trace."""
+        if not self._has_strays and any(name in self._makers for name in node.inputs):
+            return None
+        paths = (_path(self._catalog, name) for name in node.outputs)
+        return next((path for path in paths if path and path.exists()), None)
+
+    @cached_property
+    def _has_strays(self) -> bool:
+        """Whether some file in the layers of results is in no trace; if none is, none need be looked for by name.
+
+        The layer of raw data is left out: it holds the user's own files.
+        """
+        for trace in self.traces.read_all():
+            self._known.setdefault(trace.node, trace)
+        known = {saved.file for trace in self._known.values() if trace for saved in trace.results.values()}
+        return any(file not in known for file in self.traces.files_of_layers())
 
     def _difference(self, node: Node, given: Given | None, before: Given) -> str:
         """Say which input is not what it was."""

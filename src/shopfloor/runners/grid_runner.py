@@ -16,7 +16,6 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -29,7 +28,7 @@ from pluggy import PluginManager
 from shopfloor.runners.failures import EmptyGridError
 from shopfloor.runners.freshness import Freshness
 from shopfloor.runners.ledger import Ledger
-from shopfloor.runners.lock import data_folder_of, hold
+from shopfloor.runners.lock import hold
 from shopfloor.runners.partial_files import remove_partial_files
 from shopfloor.runners.progress import Progress
 from shopfloor.runners.refusals import Accepted, refuse_changed_folders, refuse_outdated_inputs, refuse_untraced
@@ -89,7 +88,8 @@ class GridRunner(AbstractRunner):
         if not part.nodes:
             logger.info("Shard %s has nothing to do: there are fewer trainings than shards.", self._shard)
             return {}
-        with _ending_in_order(), hold(_data_folders(part, catalog), self._shard, fingerprint(pipeline)):
+        traces: Any = catalog.get("traces")
+        with _ending_in_order(), hold(traces.data_folder, self._shard, fingerprint(pipeline)):
             whole = (*self.registered().values(), pipeline)
             nodes = [node for each in whole for node in each.nodes]
             freshness = Freshness(nodes, part.nodes, catalog, self.accepted.hash_everything)
@@ -140,11 +140,6 @@ class GridRunner(AbstractRunner):
 
 def _only(pipeline: Pipeline, nodes: list[Node]) -> Pipeline:
     return pipeline.filter(node_names=[node.name for node in nodes]) if nodes else Pipeline([])
-
-
-def _data_folders(pipeline: Pipeline, catalog: CatalogProtocol) -> set[Path]:
-    files = (getattr(catalog.get(name), "_filepath", None) for name in pipeline.all_outputs())
-    return {data_folder_of(Path(file)) for file in files if file is not None}
 
 
 @contextmanager

@@ -12,14 +12,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import secrets
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -109,24 +108,24 @@ class Owner:
 
 
 @contextmanager
-def hold(folders: Iterable[Path], shard: Shard | None = None, grid: str = "") -> Iterator[None]:
-    """Hold data folders while a run works on them.
+def hold(folder: Path, shard: Shard | None = None, grid: str = "") -> Iterator[None]:
+    """Hold a data folder while a run works on it.
 
     Args:
-        folders: The folders, e.g. the project's ``data``.
+        folder: The folder, e.g. the project's ``data``.
         shard: Which part of the grid the run makes.
         grid: Tells grids apart.
 
     Raises:
-        DataInUseError: Another run holds one of them.
-        CannotWriteError: A folder cannot be written.
+        DataInUseError: Another run holds it.
+        CannotWriteError: It cannot be written.
     """
-    with ExitStack() as stack:
-        for folder in sorted(folders):
-            path = _take(folder / ".runs", Owner.here(shard, grid))
-            stack.callback(path.unlink, missing_ok=True)
-            stack.enter_context(_beating(path))
-        yield
+    path = _take(folder / ".runs", Owner.here(shard, grid))
+    try:
+        with _beating(path):
+            yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _take(folder: Path, owner: Owner) -> Path:
@@ -210,14 +209,6 @@ def _beating(path: Path) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-
-
-def data_folder_of(file: Path) -> Path:
-    """The folder that holds Kedro's layers (``01_raw`` to ``08_reporting``), else that of the file."""
-    for parent in file.parents:
-        if re.fullmatch(r"\d\d_\w+", parent.name):
-            return parent.parent
-    return file.parent
 
 
 def _pid_space() -> str:
