@@ -18,9 +18,11 @@ from kedro.io import DataCatalog, DatasetError
 from pandas.testing import assert_frame_equal
 
 from shopfloor.config import ProjectConfigLoader
+from shopfloor.perturbations.splits import supervised_split
 from shopfloor.pipelines.data_prep import nodes as data_prep
 from shopfloor.pipelines.perturbation.nodes import draw_drift
 from shopfloor.pipelines.reporting import nodes
+from shopfloor.readers.index_table import Sample, build_index
 from shopfloor.readers.measure import FileFacts, facts_from_table, facts_table
 from shopfloor.runners.missing import MissingResult
 from shopfloor.settings import CONFIG_LOADER_ARGS
@@ -258,10 +260,11 @@ def real_tables() -> dict[str, pd.DataFrame]:
     )
     report = pd.DataFrame({"transform": ["rotation"], "images": [3], "emptied": [0]})
     drift_cells = [{"dataset": "01", "category": name, "test_set": "drift_1"} for name in NAMES]
-    sized = [{"dataset": "01", "category": name, "image_size": 64} for name in NAMES]
+    sized = [{**TESTED[0], "category": name} for name in NAMES]
+    counts = ("train_good", "test_good", "test_bad", "empty_masks", "vanished", "regions", "lost_regions")
     resize = pd.DataFrame(
-        {**sized[1], "title": "=1", "licence": "NA", "source": "", "generated": True, "train_good": 3, "test_good": 3,
-         "test_bad": 3, "has_pixel_labels": False, "empty_masks": 0, "vanished": 0, "regions": 0, "lost_regions": 0},
+        {"dataset": "01", "category": NAMES[1], "image_size": 64, "title": "=1", "licence": "NA", "source": "",
+         "generated": True, "has_pixel_labels": False, **dict.fromkeys(counts, 3)},
         index=[0],
     )  # fmt: skip
     log = pd.DataFrame({"epoch": [1, 2], "seconds": [0.5, 0.25], "train_loss": [2.0, np.nan]})
@@ -318,7 +321,7 @@ def test_nodes_of_which_nothing_came_have_types(project_folder: Path) -> None:
         "scores": nodes.collect_scores(HOLE, cells=TESTED[:1]),
         "training_log": nodes.collect_training_log(HOLE, cells=TESTED[:1]),
         "drift_counts": nodes.collect_drift_counts(HOLE, cells=TESTED[:1]),
-        "categories": nodes.collect_categories(HOLE, cells=[{"dataset": "01", "category": "NA", "image_size": 64}]),
+        "categories": nodes.collect_categories(HOLE, cells=TESTED[:1]),
     }
     for what, table in collected.items():
         assert not [name for name, kind in table.dtypes.items() if kind == "object"], what
@@ -346,6 +349,17 @@ def test_measured_files_survive(project_folder: Path) -> None:
         assert_frame_equal(catalog().load("data_prep.x.files"), table)
         assert facts_from_table(catalog().load("data_prep.x.files")) == known
     assert table.dtypes[["file", "bits", "oriented"]].tolist() == ["str", "int64", "bool"]
+
+
+def test_splits_survive(project_folder: Path) -> None:
+    listed = [("train", "good"), ("train", "bad"), ("test", "good"), ("test", "bad")]
+    samples = [Sample(split, label, "NA", f"=1/{split}/{label}.png") for split, label in listed]
+    index = build_index("01", "NA", samples, False, {each.image: FileFacts(sha256=each.image) for each in samples})
+    assert_frame_equal(through("data_prep.x.index", index), index)
+    parts = dict(zip(("train", "test", "draw"), supervised_split(index, "train", 1, 1), strict=True))
+    assert parts["draw"].empty and parts["draw"].dtypes[["drawn", "order"]].tolist() == ["str", "int64"]
+    for what, part in parts.items():
+        assert_frame_equal(through(f"perturbation.x.{what}", part), part)
 
 
 def test_the_draw_of_drift_survives(project_folder: Path) -> None:

@@ -136,13 +136,15 @@ def collect_categories(
 
     Args:
         reports: Account of the resize of each category and image size.
-        cells: Dataset, category and image size of each.
+        cells: Coordinates of each, of which dataset, category and image size count.
 
     Returns:
         One line per category and image size; a category that could not be read has its names only.
     """
     tables = [
-        pd.DataFrame([cell]) if isinstance(report, MissingResult) else report
+        pd.DataFrame([{key: cell[key] for key in ("dataset", "category", "image_size")}])
+        if isinstance(report, MissingResult)
+        else report
         for cell, report in zip(cells, reports, strict=True)
     ]
     return typed(pd.concat(tables, ignore_index=True))
