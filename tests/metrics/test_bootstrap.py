@@ -168,3 +168,11 @@ def test_undefined_and_wrong_counts():
         bootstrap_image_metrics(scores, is_bad, bad, bad)
     with pytest.raises(ValueError, match="as many bad images as there are, 4"):
         bootstrap_image_metrics(scores, is_bad, good, bad + 1)
+
+
+@pytest.mark.parametrize("resamples", [0, 5])
+def test_a_metric_that_the_bootstrap_does_not_know_is_an_error(monkeypatch: pytest.MonkeyPatch, resamples: int) -> None:
+    monkeypatch.setattr("shopfloor.metrics.bootstrap.IMAGE_METRICS", ("image_auroc", "image_brand_new", "image_pg2"))
+    counts = np.ones((resamples, 3), np.int32)
+    with pytest.raises(ValueError, match="does not know image_brand_new.*image_auroc, image_f1max, image_pg2"):
+        bootstrap_image_metrics(np.arange(6.0), np.repeat([False, True], 3), counts, counts)

@@ -74,7 +74,7 @@ def bootstrap_image_metrics(
 
     Raises:
         UndefinedMetric: The metrics have no value, as for :func:`shopfloor.metrics.image.image_metrics`.
-        ValueError: The counts do not fit the images.
+        ValueError: The counts do not fit the images, or a metric is not known here.
     """
     image_auroc(pred_score, is_bad)  # for its checks
     scores, is_bad = np.asarray(pred_score, dtype=np.float64), np.asarray(is_bad, dtype=bool)
@@ -82,14 +82,18 @@ def bootstrap_image_metrics(
     _check_counts(counts_good, counts_bad, good.size, bad.size)
     by_good, by_bad = np.argsort(good, kind="stable"), np.argsort(bad, kind="stable")
     good, bad = good[by_good], bad[by_bad]
-    values = {name: np.empty(len(counts_good)) for name in IMAGE_METRICS}
+    parts = []
     step = max(1, _CELLS_AT_A_TIME // scores.size)
-    for start in range(0, len(counts_good), step):
+    for start in range(0, max(1, len(counts_good)), step):
         part = slice(start, start + step)
         upto_good, upto_bad = _running(counts_good[part, by_good]), _running(counts_bad[part, by_bad])
-        for name, value in _metrics(good, bad, upto_good, upto_bad).items():
-            values[name][part] = value
-    return values
+        parts.append(_metrics(good, bad, upto_good, upto_bad))
+    if unknown := [name for name in IMAGE_METRICS if name not in parts[0]]:
+        raise ValueError(
+            f"The bootstrap does not know {', '.join(unknown)} of shopfloor.metrics.names, only {', '.join(parts[0])}. "
+            "Add it to shopfloor.metrics.bootstrap."
+        )
+    return {name: np.concatenate([part[name] for part in parts]) for name in IMAGE_METRICS}
 
 
 def _check_counts(counts_good: Counts, counts_bad: Counts, n_good: int, n_bad: int) -> None:
