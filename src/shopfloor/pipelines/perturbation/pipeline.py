@@ -74,17 +74,19 @@ def _split_function(condition: Condition, seed: int | None) -> tuple[Callable[..
 def _cut(cell: Cell) -> list[Node]:
     full = replace(cell, drift=None)  # the part before any drift
     parts = [
-        (full.images, full.train, full.train_images),
-        (full.images, full.test, full.test_images),
-        (full.masks, full.test, full.test_masks),
+        (full.images, full.train, full.train_images, "train_images"),
+        (full.images, full.test, full.test_images, "test_images"),
+        (full.masks, full.test, full.test_masks, "test_masks"),
     ]
     if full.condition.kind == "holdout":
-        parts.append((full.images, full.validation, full.validation_images))
-    return [_part(nodes.cut_part, cell, stack, table, part) for stack, table, part in parts]
+        parts.append((full.images, full.validation, full.validation_images, "validation_images"))
+    return [
+        _part(nodes.cut_part, cell, f"{full.part_name}.{content}", stack, table, part)
+        for stack, table, part, content in parts
+    ]
 
 
-def _part(function: Callable[..., Any], cell: Cell, stack: str, table: str, part: str) -> Node:
-    _, _, name = part.partition(".")
+def _part(function: Callable[..., Any], cell: Cell, name: str, stack: str, table: str, part: str) -> Node:
     return Node(
         func=function,
         inputs=[stack, table],
@@ -132,26 +134,28 @@ def _draw_drift(cell: Cell) -> Node:
 def _drift(cell: Cell) -> list[Node]:
     full = replace(cell, drift=None)
     drift = _drift_of(cell)
-    folder = [cell.folder] if cell.is_generated else []
+    name, folder = cell.drifted_name, [cell.folder] if cell.is_generated else []
     source = [cell.index, cell.drift_draw, drift.params, cell.dataset_params, *folder]
 
-    def node(function: Callable[..., Any], inputs: list[str], output: str) -> Node:
+    def node(content: str, function: Callable[..., Any], inputs: list[str], output: str) -> Node:
         return Node(
             func=function,
             inputs=inputs,
             outputs=output,
-            name=f"{cell.drifted_name}.{output.rpartition('.')[2]}",
+            name=f"{name}.{content}",
             namespace=STAGE,
             tags=[*cell.data_tags, "drift"],
         )
 
     return [
-        node(bind(nodes.drift_images, image_size=cell.image_size), source, cell.drifted_images),
-        node(bind(nodes.drift_masks, image_size=cell.image_size), source, cell.drifted_masks),
-        node(nodes.show_drift, source, cell.drift_gallery),
-        node(nodes.report_drift, [cell.drift_draw, full.test_masks, cell.test_masks], cell.drift_report),
-        _part(nodes.cut_drifted, cell, cell.drifted_images, cell.test, cell.test_images),
-        _part(nodes.cut_drifted, cell, cell.drifted_masks, cell.test, cell.test_masks),
+        node("images", bind(nodes.drift_images, image_size=cell.image_size), source, cell.drifted_images),
+        node("masks", bind(nodes.drift_masks, image_size=cell.image_size), source, cell.drifted_masks),
+        node("gallery", nodes.show_drift, source, cell.drift_gallery),
+        node(
+            "drift_report", nodes.report_drift, [cell.drift_draw, full.test_masks, cell.test_masks], cell.drift_report
+        ),
+        _part(nodes.cut_drifted, cell, f"{name}.test_images", cell.drifted_images, cell.test, cell.test_images),
+        _part(nodes.cut_drifted, cell, f"{name}.test_masks", cell.drifted_masks, cell.test, cell.test_masks),
     ]
 
 
