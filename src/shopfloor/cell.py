@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ _WITHOUT_EFFECT = ("size_multiple", "num_workers", "foreground", "foreground_of"
 
 #: Raise one of these when the code that makes the file changes its content; what depends on it gets new names.
 CODE_VERSIONS = {
-    "index": 1, "images": 1, "split": 1, "weights": 1, "fit": 2, "predict": 1, "measure": 1, "drift": 1,
+    "index": 1, "images": 1, "split": 1, "weights": 1, "fit": 2, "predict": 1, "measure": 2, "drift": 1,
     "textures": 1, "foreground": 1,
     # No part of a name, since the results have fixed ones: a whole stage, a function. Traces hold these.
     "reporting": 4, "account_for_datasets": 2,
@@ -36,6 +37,9 @@ CODE_VERSIONS = {
 FULL_TEST_SET = "full"
 #: How Kedro names the entries of detectors.
 DETECTOR_PARAMS = "params:detectors."
+
+#: Kinds of conditions that train on good images as they are: all of them, or a share where memory forbids all.
+CLEAN_KINDS = ("clean", "share")
 
 #: What a pretrained network can be to a detector: keys of its entry, and arguments of its class.
 NETWORK_ROLES = ("backbone", "encoder")
@@ -289,7 +293,7 @@ class Cell(Category):
     def measure_name(self) -> str:
         draw = self.common_draw.settings if self.common_draw else None
         code = digest(CODE_VERSIONS["measure"], self.predict_name, draw, self.common_seed, self.measured_apart)
-        return f"{self._coordinates}.{self.test_set}.{code}"
+        return f"{self._coordinates}.{slug(self.test_set)}.{code}"
 
     @cached_property
     def _drift_digest(self) -> str:
@@ -497,8 +501,17 @@ class Cell(Category):
         if self.drift:
             return f"drift_{self.drift.seed}"
         if self.domains:
-            return slug(self.domains.name)
+            return self.domains.name
         return FULL_TEST_SET if self.common_draw is None else f"common_{self.common_seed}"
+
+    @property
+    def test_set_kind(self) -> str:
+        """``full``, ``common`` or ``drift``, as in the names of test sets, or ``domains``."""
+        if self.drift:
+            return "drift"
+        if self.domains:
+            return "domains"
+        return "full" if self.common_draw is None else "common"
 
     @property
     def measured_apart(self) -> dict[str, dict[str, list[str]]]:
@@ -521,21 +534,31 @@ class Cell(Category):
 
     @property
     def coordinates(self) -> dict[str, Any]:
-        """The columns that name this cell in every table."""
+        """The columns that name this cell in every table.
+
+        Names of conditions and test sets may be the user's; what they are stands in columns of its own:
+        ``condition_kind``; ``condition_amount``, percent or number, NaN where there is none or it is ``train``;
+        ``test_set_kind``; ``test_set_seed``, that of the drift or of the common draw, otherwise NaN.
+        """
+        amount, drawn_with = self.condition.amount, self.drift.seed if self.drift else self.common_seed
         return {
             "dataset": self.dataset,
             "category": self.category,
             "detector": self.detector,
             "image_size": self.image_size,
             "condition": self.condition.name,
+            "condition_kind": self.condition.kind,
+            "condition_amount": math.nan if amount is None or isinstance(amount, str) else float(amount),
             "seed": self.seed,
             "test_set": self.test_set,
+            "test_set_kind": self.test_set_kind,
+            "test_set_seed": math.nan if drawn_with is None else drawn_with,
         }
 
     @property
     def scored(self) -> dict[str, Any]:
         """The columns that name this cell's predictions, which the measurements of several test sets share."""
-        return {**self.coordinates, "test_set": self.test_set if self.drift else FULL_TEST_SET}
+        return replace(self, common_draw=None, common_seed=None, domains=None).coordinates
 
 
 def each_once(cells: Iterable[AnyCell], name: str) -> list[AnyCell]:

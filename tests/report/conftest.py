@@ -46,10 +46,11 @@ def results(**known: Any) -> Results:
     from shopfloor.report.figure_style import empty_figure
 
     cell = ["dataset", "category", "detector", "image_size", "condition", "seed"]
+    kinds = ["condition_kind", "test_set", "test_set_kind"]
     columns = {
-        "scores": [*cell, "test_set", "image", "label", "defect_type", "pred_score"],
+        "scores": [*cell, *kinds, "image", "label", "defect_type", "pred_score"],
         "training_log": [*cell, "epoch", "seconds", "learning_rate", "loss", "value"],
-        "intervals": [*cell, "test_set", "metric", "value", "low", "high"],
+        "intervals": [*cell, *kinds, "metric", "value", "low", "high"],
         "mean_intervals": ["metric", "image_size", "detector", "value", "low", "high"],
         "differences": [
             "metric", "image_size", "detector_a", "detector_b", "difference", "low", "high", "inside_noise"
@@ -65,6 +66,18 @@ def results_of(fake: FakeRun, **changed: Any) -> Results:
     """The results of a made-up run."""
     known = {"metrics": fake.metrics, "costs": fake.costs, "categories": fake.categories}
     return results(**{**known, **changed})
+
+
+def with_kinds(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the columns that say what its made-up names of conditions and test sets stand for."""
+    noise = table["condition"].str.extract(r"^noise_(.+)$")[0].astype(float)
+    kinds = table["condition"].where(table["condition"].isin(["clean", "supervised"]), "holdout")
+    table = table.assign(condition_kind=kinds.mask(noise.notna(), "noise"), condition_amount=noise)
+    if "test_set" not in table:
+        return table
+    drawn = table["test_set"].str.extract(r"^(?P<kind>common|drift)_(?P<seed>\d+)$")
+    kinds = drawn["kind"].fillna(table["test_set"].where(table["test_set"] == "full", "domains"))
+    return table.assign(test_set_kind=kinds, test_set_seed=drawn["seed"].astype(float))
 
 
 def value_rows(values: list[tuple[Any, ...]], **same: Any) -> pd.DataFrame:
@@ -83,10 +96,10 @@ def value_rows(values: list[tuple[Any, ...]], **same: Any) -> pd.DataFrame:
             "metric": metric,
             "value": np.nan if is_hole else value,
             "status": value if is_hole else "ok",
-            "note": "out of memory" if value == "failed" else "",
+            "note": {"failed": "out of memory", "outdated": "other inputs"}.get(value, "") if is_hole else "",
         }
         lines.append(line | same)
-    return pd.DataFrame(lines)
+    return with_kinds(pd.DataFrame(lines)).assign(**same)
 
 
 def cell_scores(seed: int, n_good: int = 50, n_bad: int = 40, shift: float = 2.0, folder: str = "test") -> pd.DataFrame:
@@ -220,7 +233,8 @@ def make_run(with_noise: bool, with_failure: bool = True, pictures: bool = False
         "finished": "2026-03-04 16:20 UTC",
         "environment": {"system": "Linux, 2 cores, 8 GB", "device": "cpu"},
     }
-    return FakeRun(run, make_categories(), pd.DataFrame(metrics), pd.DataFrame(costs), scores, parts)
+    tables = {"metrics": with_kinds(pd.DataFrame(metrics)), "costs": with_kinds(pd.DataFrame(costs))}
+    return FakeRun(run, make_categories(), **tables, scores=scores, parts=parts)
 
 
 def make_categories() -> pd.DataFrame:

@@ -12,7 +12,7 @@ from shopfloor.report.comparison import MEAN_OVER_DATASETS, domain_table, drift_
 from shopfloor.report.figures import drift_figure, overview_figures, size_figure
 from shopfloor.report.page import render_page
 from shopfloor.report.page_pictures import PagePictures
-from tests.report.conftest import FakeRun, results_of, value_rows
+from tests.report.conftest import FakeRun, results_of, value_rows, with_kinds
 
 
 def metrics_of(values: dict[tuple[str, str, str], float | str], **same: object) -> pd.DataFrame:
@@ -56,6 +56,15 @@ def test_a_size_that_lacks_a_category_is_a_hole_with_its_reason() -> None:
     assert line["missing"].startswith("128: a/y, seed 3341: failed")
 
 
+def test_an_outdated_part_is_a_hole_of_its_size() -> None:
+    lost: Any = SIZES.reset_index(drop=True)
+    lost.loc[lost["image_size"] == 128, ["value", "status", "note"]] = [np.nan, "outdated", "other images"]
+    line: Any = size_table(lost).set_index("dataset").loc["a"]
+    assert np.isnan(line["128"]) and line["256"] == pytest.approx(0.8)
+    assert line["status"] == "outdated"
+    assert line["missing"] == "128: a/x, seed 3341: outdated; a/y, seed 3341: outdated"
+
+
 def test_drift_is_the_mean_over_its_seeds_on_datasets_that_drift() -> None:
     table: Any = drift_table(drifting())
     assert table["dataset"].tolist() == ["a"], "b does not drift"
@@ -81,6 +90,7 @@ def stopped() -> tuple[pd.DataFrame, pd.DataFrame]:
             value = {"full_length": 0.8, "early_stop": 0.9}[rule] + 0.1 * (seed - 1)
             lines.append(value_rows([("a", "x", "d", seed, "image_auroc", value)], condition=rule))
             names = {"dataset": "a", "category": "x", "detector": "d", "image_size": 256, "condition": rule}
+            names["condition_kind"] = "holdout"
             costs.append({**names, "seed": seed, "stopped_epoch": stopped_epoch, "best_epoch": best_epoch})
     return pd.concat(lines, ignore_index=True), pd.DataFrame(costs)
 
@@ -90,8 +100,16 @@ def test_rules_of_stopping_have_their_metrics_and_epochs() -> None:
     assert table["image_auroc"].to_dict() == pytest.approx({"full_length": 0.85, "early_stop": 0.95})
     assert table["stopped_epoch"].to_dict() == {"full_length": 20, "early_stop": 14}
     assert table["best_epoch"].to_dict() == {"full_length": 20, "early_stop": 4}
+    metrics, costs = (part.assign(condition_kind="clean") for part in stopped())
+    assert stopping_table(metrics, costs).empty, "nothing was held out"
+
+
+def test_epochs_of_a_part_are_no_mean() -> None:
     metrics, costs = stopped()
-    assert stopping_table(metrics, costs.assign(stopped_epoch=np.nan)).empty
+    costs.loc[3, ["stopped_epoch", "best_epoch"]] = np.nan
+    table: Any = stopping_table(metrics, costs).set_index("condition")
+    assert table.loc["full_length", "stopped_epoch"] == 20
+    assert table.loc["early_stop", ["stopped_epoch", "best_epoch"]].isna().all()
 
 
 def test_figures_draw_every_column() -> None:
@@ -113,7 +131,8 @@ def test_the_page_shows_drift_with_its_counts_and_gallery(evaluation_run: FakeRu
 
     run: Any = evaluation_run
     full = run.metrics[run.metrics["test_set"] == "full"]
-    metrics = pd.concat([full, full.assign(test_set="drift_3341", value=full["value"] - 0.1)], ignore_index=True)
+    drifted = full.assign(test_set="drift_3341", value=full["value"] - 0.1)
+    metrics = pd.concat([full, with_kinds(drifted)], ignore_index=True)
     counts = pd.DataFrame({"dataset": ["odd<name"], "transform": ["rotation"], "images": [7], "emptied": [1]})
     pictures = PagePictures({}, galleries={"odd<name · x": Image.new("RGB", (40, 30))})
     costs = run.costs.assign(stopped_epoch=np.nan, best_epoch=np.nan)

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 from shopfloor.report.drift_alarm import alarm_summary, batch_statistics, drift_alarm
+from tests.report.conftest import with_kinds
 
 SETTINGS = {"batch_sizes": [8, 32], "repetitions": 500, "false_alarms": 0.05, "seed": 3341}
 
@@ -26,13 +27,21 @@ def cell(n_good=100, shift=0.0, scale=1.0, test_sets=("drift_1",), n_bad=30, **c
         pd.DataFrame({**names, "test_set": name, **images, "pred_score": values, **changed})
         for name, values in (("full", clean), *((name, scale * clean + shift) for name in test_sets))
     ]
-    return pd.concat(parts, ignore_index=True)
+    return with_kinds(pd.concat(parts, ignore_index=True))
 
 
 def line_of(scores, **settings):
+    """The values of a cell that has one drift test set, those of batches under names such as ``batch_8_auroc``."""
     table = drift_alarm(scores, {**SETTINGS, **settings})
-    assert len(table) == 1
-    return table.iloc[0]
+    assert list(table["batch_size"]) == [8, 32]
+    assert (table["auroc"] == table["auroc"].iloc[0]).all()
+    batches = {
+        f"batch_{line['batch_size']}_{kind}": line[f"batch_{kind}"]
+        for line in table.to_dict("records")
+        for kind in ("auroc", "found")
+    }
+    notes = "; ".join(filter(None, table["note"]))
+    return pd.Series({**table.iloc[0][["auroc", "good_images"]], **batches, "note": notes})
 
 
 def test_no_drift_is_told_by_nothing():
@@ -125,16 +134,19 @@ def test_order_of_lines_does_not_matter_and_the_seed_does():
     scores = pd.concat([cell(shift=0.3, detector=name, category=category) for name in "pq" for category in "xy"])
     table = drift_alarm(scores, SETTINGS)
     pd.testing.assert_frame_equal(table, drift_alarm(scores.sample(frac=1, random_state=1), SETTINGS))
-    assert list(table["category"]) == ["x", "x", "y", "y"]
-    same = table[table["category"] == "x"].drop(columns="detector")
-    assert (same.iloc[0] == same.iloc[1]).all()  # the same images are drawn for all detectors
-    assert (drift_alarm(scores, {**SETTINGS, "seed": 1})["batch_8_auroc"] != table["batch_8_auroc"]).any()
+    assert list(zip(table["category"], table["batch_size"], strict=True)) == [
+        ("x", 8), ("x", 32), ("x", 8), ("x", 32), ("y", 8), ("y", 32), ("y", 8), ("y", 32),
+    ]  # fmt: skip
+    p, q = (table[table["detector"] == name].drop(columns="detector").reset_index(drop=True) for name in "pq")
+    pd.testing.assert_frame_equal(p, q)  # the same images are drawn for all detectors
+    assert (drift_alarm(scores, {**SETTINGS, "seed": 1})["batch_auroc"] != table["batch_auroc"]).any()
 
 
 def test_datasets_without_synthetic_drift_are_left_out():
     natural = cell(dataset="domains", test_sets=())
-    table = drift_alarm(pd.concat([cell(), natural, natural.assign(test_set="shifted")]), SETTINGS)
-    assert list(table["dataset"]) == ["a"]
+    shifted = natural.assign(test_set="drift_1", test_set_kind="domains")
+    table = drift_alarm(pd.concat([cell(), natural, shifted]), SETTINGS)
+    assert list(table["dataset"].unique()) == ["a"]
     none = drift_alarm(natural, SETTINGS)
     assert none.empty and list(none.columns) == list(table.columns)
     assert alarm_summary(none).empty
@@ -150,8 +162,8 @@ def test_what_cannot_be_computed_says_why():
     other_images = other_images[~((other_images["test_set"] == "drift_2") & (other_images["image"] == "003.png"))]
     whole = cell(test_sets=("drift_1", "drift_2"))
     table = drift_alarm(pd.concat([whole, lacking, only_drift, broken, other_images]), SETTINGS)
-    notes = table.set_index(["detector", "test_set"])["note"]
-    assert len(table) == 10
+    assert len(table) == 20
+    notes = table[table["batch_size"] == 32].set_index(["detector", "test_set"])["note"]
     assert notes["q", "drift_2"] == "no scores of good images with this drift"
     assert notes["r", "drift_1"] == "no scores of good images without this drift"
     assert notes["s", "drift_1"] == "1 scores are NaN or infinite"
@@ -171,19 +183,30 @@ def test_summary_counts_every_dataset_once_and_names_what_is_missing():
             {
                 "dataset": dataset, "category": category, "detector": detector, "image_size": 256,
                 "condition": "clean", "seed": 1, "test_set": test_set, "good_images": 20,
-                "auroc": value + 0.1 * (test_set == "drift_2"), "batch_8_auroc": value, "batch_8_found": value,
-                "note": "",
+                "auroc": value + 0.1 * (test_set == "drift_2"), "batch_size": size,
+                "batch_auroc": value - size / 100, "batch_found": value, "note": "",
             }
             for (dataset, category), value in values.items()
-            for detector in ("p", "q") for test_set in ("drift_1", "drift_2")
+            for detector in ("p", "q") for test_set in ("drift_1", "drift_2") for size in (8, 16)
         ]
     )  # fmt: skip
     hole = (alarms["detector"] == "q") & (alarms["category"] == "y") & (alarms["test_set"] == "drift_2")
-    alarms.loc[hole, "batch_8_found"] = np.nan
-    alarms.loc[hole, "note"] = "batches of 8 need 16 good images, there are 9"
+    hole &= alarms["batch_size"] == 16
+    alarms.loc[hole, "batch_found"] = np.nan
+    alarms.loc[hole, "note"] = "batches of 16 need 32 good images, there are 20"
     table = alarm_summary(alarms).set_index("detector")
     assert table.loc["p", "auroc"] == pytest.approx((0.3 + 0.9) / 2 + 0.05)
     assert table.loc["p", "missing"] == ""
-    assert table["batch_8_auroc"].to_list() == pytest.approx([0.6, 0.6])
-    assert table["batch_8_found"].isna().to_list() == [False, True]
-    assert table.loc["q", "missing"] == "a/y, seed 1, drift_2: batches of 8 need 16 good images, there are 9"
+    assert table["batch_8_auroc"].to_list() == pytest.approx([0.52, 0.52])
+    assert table["batch_16_auroc"].to_list() == pytest.approx([0.44, 0.44])
+    assert table["batch_16_found"].isna().to_list() == [False, True]
+    assert table["batch_8_found"].to_list() == pytest.approx([0.6, 0.6])
+    assert table.loc["q", "missing"] == "a/y, seed 1, drift_2: batches of 16 need 32 good images, there are 20"
+
+
+def test_a_table_of_any_batch_size_reads_back_as_numbers(tmp_path):
+    alarms = drift_alarm(cell(shift=0.5), {**SETTINGS, "batch_sizes": [16]})
+    alarms.to_csv(tmp_path / "alarms.csv", index=False)
+    again = pd.read_csv(tmp_path / "alarms.csv", keep_default_na=False)
+    assert again["batch_auroc"].to_list() == pytest.approx(alarms["batch_auroc"].to_list())
+    assert list(alarm_summary(again).filter(like="batch_")) == ["batch_16_auroc", "batch_16_found"]

@@ -74,7 +74,7 @@ def test_metric_figure_shows_the_values_and_skips_holes():
             ("a", "x", "q", 2, "image_auroc", "failed"),
         ]
     )
-    figure = metric_by_category(rows, "image_auroc", 256, "clean")
+    figure = metric_by_category(rows, "image_auroc", 256)
     assert [trace.name for trace in figure.data] == ["p"]
     assert figure.data[0].x == (85.0,)
     assert figure.data[0].error_x.array[0] == pytest.approx(10 / np.sqrt(2), abs=1e-4)
@@ -266,7 +266,7 @@ def test_detectors_differ_without_colour_and_keep_their_look(noisy_run):
     drawn = [
         noise_figure(noisy_run.metrics, "image_auroc"),
         cost_figure(noisy_run.metrics, noisy_run.costs, "fit_seconds"),
-        metric_by_category(noisy_run.metrics, "image_auroc", 256, "clean"),
+        metric_by_category(noisy_run.metrics, "image_auroc", 256),
     ]
     for detector, style in detector_styles(noisy_run.metrics).items():
         looks = [trace.marker.symbol for figure in drawn for trace in figure.data if trace.name == detector]
@@ -295,7 +295,7 @@ def test_drift_figure_holds_values_inside_the_axis():
 
 def test_names_from_disk_are_escaped_and_cut():
     rows = value_rows([("<b onclick=x>", "y" * 300, "<script>", 1, "image_auroc", 0.8)])
-    text = metric_by_category(rows, "image_auroc", 256, "clean").to_json()
+    text = metric_by_category(rows, "image_auroc", 256).to_json()
     assert "<script>" not in json.loads(text)["data"][0]["name"]
     assert "<b onclick" not in "".join(json.loads(text)["layout"]["yaxis"]["ticktext"])
     assert "y" * 100 not in text

@@ -10,16 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from shopfloor.pipelines.reporting.nodes import render_front_page as render_node
 from shopfloor.report.change import change_sentence
 from shopfloor.report.front_page import render_front_page
-from shopfloor.report.headline import certainty
+from shopfloor.report.headline import certainty, headline
 from shopfloor.report.summary import detector_numbers, summarise
-from tests.report.conftest import FakeRun, results, results_of, value_rows
+from shopfloor.runners.missing import MissingResult
+from tests.report.conftest import FakeRun, results, results_of, value_rows, with_kinds
 
 NO_COSTS = pd.DataFrame(
     columns=[
-        "dataset", "category", "detector", "image_size", "condition", "seed", "fit_seconds", "predict_ms_per_image",
-        "peak_memory_mb", "parameters", "epochs", "device", "status", "note",
+        "dataset", "category", "detector", "image_size", "condition", "condition_kind", "seed", "fit_seconds",
+        "predict_ms_per_image", "peak_memory_mb", "parameters", "epochs", "device", "status", "note",
     ]
 )  # fmt: skip
 
@@ -62,7 +64,7 @@ def test_what_is_lost_is_said_beside_the_clean_numbers() -> None:
     clean = value_rows(
         [("a", "x", name, 1, "image_auroc", value) for name, value in zip("pqr", (0.9, 0.8, 0.7), strict=True)]
     )
-    drifted = clean.assign(test_set="drift_1", value=[0.6, 0.78, np.nan])
+    drifted = with_kinds(clean.assign(test_set="drift_1", value=[0.6, 0.78, np.nan]))
     text = change_sentence("data_drift", pd.concat([clean, drifted]))
     assert text == "AUROC change, drift (1 not known): -2.0 points with q, the steadiest, -30.0 with p."
     one = pd.concat([clean, drifted]).query("detector == 'q'")
@@ -91,6 +93,32 @@ def test_an_incomplete_experiment_says_so_and_names_stay_text() -> None:
     assert "1 cells failed, 0 are missing" in page
 
 
+def test_an_outdated_experiment_is_named_with_its_reason_and_without_numbers() -> None:
+    summaries: dict[str, Any] = {
+        "model_evaluation": summary_of("model_evaluation", {"patchcore": {"Image AUROC": 91.26}}),
+        "data_drift": MissingResult("outdated", "made from <other> images"),
+        "noisy_labels": MissingResult("missing", "never run"),
+        "supervised": MissingResult("failed", "no disk"),
+    }
+    page = render_node(*summaries.values(), experiments=list(summaries))
+    drift = page[page.index('href="data_drift/report.html"') :]
+    drift = drift[: drift.index("</article>")]
+    assert "outdated" in drift and "made from &lt;other&gt; images" in drift
+    assert not re.search(r"\d", re.sub("<[^>]*>", "", drift)), "no number"
+    assert "no disk" in page and "failed" in page
+    assert "noisy_labels/report.html" not in page and "never run" not in page
+    assert "Not run yet: input_size, noisy_labels, validation." in page
+    assert scoreboard(page) == {"patchcore": ["91.3"]}
+
+
+def test_outdated_cells_of_an_experiment_are_counted() -> None:
+    said = summary_of("data_drift", {})
+    said["cells"] = {"planned": 4, "finished": 2, "failed": 0, "outdated": 2, "missing": 0}
+    assert "0 cells failed, 2 are outdated, 0 are missing" in render_front_page({"data_drift": said})
+    rows = [("a", "x", "p", 1, "image_auroc", 0.9), ("a", "y", "p", 1, "image_auroc", "outdated")]
+    assert headline(value_rows(rows)).endswith("1 of 2 cells finished, 0 failed, 1 outdated.")
+
+
 def test_the_summary_is_plain_data_with_the_means_of_the_tables(evaluation_run: FakeRun) -> None:
     run: Any = evaluation_run
     said = json.loads(json.dumps(summarise(run.run, results_of(run))))
@@ -98,13 +126,13 @@ def test_the_summary_is_plain_data_with_the_means_of_the_tables(evaluation_run: 
     expected = 100 * rows.groupby("dataset")["value"].mean().mean()
     assert said["detectors"]["patchcore"]["PG2"] == pytest.approx(expected)
     assert said["detectors"]["student_teacher"]["PG2"] is None, "a category failed: no mean"
-    assert said["cells"] == {"planned": 8, "finished": 7, "failed": 1, "missing": 0}
+    assert said["cells"] == {"planned": 8, "finished": 7, "failed": 1, "outdated": 0, "missing": 0}
     assert said["training_hours"] == pytest.approx(run.costs["fit_seconds"].sum() / 3600)
 
 
 def test_what_an_experiment_changes_is_told_in_points() -> None:
     clean = value_rows([("a", "x", "p", 1, "image_auroc", 0.9), ("b", "y", "p", 1, "image_auroc", 0.7)])
-    drifted = clean.assign(test_set="drift_1", value=clean["value"] - [0.1, 0.3])
+    drifted = with_kinds(clean.assign(test_set="drift_1", value=clean["value"] - [0.1, 0.3]))
     numbers = detector_numbers(
         "data_drift", results(metrics=pd.concat([clean, drifted]), costs=NO_COSTS, categories=None)
     )

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from shopfloor.report.paper_table_formats import HOLE, PaperTable, to_csv, to_html, to_latex
 from shopfloor.report.paper_table_formats import to_markdown as markdown
 from shopfloor.report.paper_tables import paper_tables, render_all
-from tests.report.conftest import make_run, value_rows
+from tests.report.conftest import make_run, value_rows, with_kinds
 
 PROJECT = Path(__file__).parents[2]
 NO_COSTS = pd.DataFrame(columns=["dataset", "category", "detector", "image_size", "condition", "seed", "status"])
@@ -204,6 +204,15 @@ def test_a_lost_category_makes_holes_of_its_dataset_and_mean_and_of_nothing_else
             assert " 0.0" not in text and "nan" not in text.lower()
 
 
+def test_an_outdated_part_is_a_hole_with_its_reason() -> None:
+    metrics = noise_run(category="y", detector="padim", condition="noise_4")
+    metrics = metrics.replace({"status": {"failed": "outdated"}, "note": {"out of memory": "other images"}})
+    table = only(7, paper_tables("noisy_labels", metrics, NO_COSTS, settings()))
+    hole = table.frame.query("row == 'padim' and column == 'D 4 %' and metric == 'image_auroc'")
+    assert hole["value"].isna().all() and hole["hole"].item().endswith("a/y, seed 3341: outdated")
+    assert "Why (1 outdated): other images" in table.notes
+
+
 def test_means_count_each_dataset_once() -> None:
     frame = only(7, paper_tables("noisy_labels", noise_run(), NO_COSTS, settings())).frame
     values = frame[frame["metric"] == "image_auroc"].set_index(["row", "column"])["value"]
@@ -221,7 +230,7 @@ def test_pixel_values_of_a_dataset_without_masks_stay_out_of_the_mean() -> None:
     ]
     for vad in ("not_available", "failed", 0.01):  # as it is, failed, and with labels that the paper did not have
         metrics = value_rows([*values, ("vad", "vad", "patchcore", 3341, "pixel_aupro", vad)])
-        metrics = pd.concat([metrics, metrics.assign(test_set="drift_3341")])
+        metrics = pd.concat([metrics, with_kinds(metrics.assign(test_set="drift_3341"))])
         table = only(6, paper_tables("data_drift", metrics, NO_COSTS, settings()))
         found = table.frame.set_index(["column", "metric"])["value"]
         assert found["D", "pixel_aupro"] == pytest.approx(70.0)
@@ -344,7 +353,7 @@ def stopped(epochs: tuple[int, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
         for condition, stops in (("full_length", (240, 240)), ("early_stop", epochs))
         for seed, stop in zip(seeds, stops, strict=True)
     ]
-    return metrics, pd.DataFrame(lines)
+    return metrics, with_kinds(pd.DataFrame(lines))
 
 
 def test_table_9_has_the_epochs_trained_and_the_best() -> None:

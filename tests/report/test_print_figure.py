@@ -24,7 +24,7 @@ from shopfloor.report.figures import (
 from shopfloor.report.print_figure import draw, print_below_one_another, print_figure
 from shopfloor.report.print_text import plain_text
 from shopfloor.report.training_curves import training_figures
-from tests.report.conftest import cell_scores, value_rows
+from tests.report.conftest import cell_scores, value_rows, with_kinds
 
 
 def axes_of(drawing):
@@ -54,6 +54,7 @@ def all_figures(noisy_run, evaluation_run):
     yield "nothing", score_histogram(pd.DataFrame({"label": [], "pred_score": []}))
     full = evaluation_run.metrics
     drifted = pd.concat([full.assign(test_set=f"drift_{seed}", value=full["value"] - 0.01 * seed) for seed in (1, 2)])
+    drifted = with_kinds(drifted)
     yield "drift", drift_figure(pd.concat([full, drifted], ignore_index=True), "image_auroc")
     sizes = [full.assign(image_size=size, value=full["value"] - 10 / size) for size in (128, 256, 512)]
     yield "sizes", size_figure(pd.concat(sizes, ignore_index=True), "image_auroc")

@@ -65,7 +65,7 @@ def test_each_dataset_counts_once_and_one_without_masks_is_left_out_of_pixel_mea
     assert line["status"] == "ok"
 
 
-@pytest.mark.parametrize("hole", ["failed", "missing"])
+@pytest.mark.parametrize("hole", ["failed", "outdated", "missing"])
 def test_a_hole_is_no_number_and_is_named_up_to_the_mean(hole):
     metrics = two_datasets(values={("a", "y", 2, "image_auroc"): hole, ("a", "y", 2, "pixel_aupro"): hole})
     for table in (category_table(metrics), dataset_table(metrics), mean_table(metrics)):
@@ -189,12 +189,18 @@ def test_noise_table_is_empty_without_noise_and_has_a_mean_with_two_datasets(eva
 
 
 def test_failures_and_counts():
-    metrics = two_datasets(values={("a", "x", 1, "image_auroc"): "missing", ("b", "z", 2, "image_auroc"): "failed"})
+    holes = {
+        ("a", "x", 1, "image_auroc"): "missing",
+        ("a", "y", 1, "image_auroc"): "outdated",
+        ("b", "z", 2, "image_auroc"): "failed",
+        ("b", "z", 2, "pixel_aupro"): "outdated",
+    }
+    metrics = two_datasets(values=holes)
     table = failures_table(metrics)
-    assert list(table["status"]) == ["failed", "missing"]
-    assert list(table["reason"]) == ["out of memory", ""]
-    assert list(table["metrics"]) == ["image_auroc", "image_auroc"]
-    assert count_cells(metrics) == (6, 4, 1, 1)
+    assert list(table["status"]) == ["failed", "outdated", "missing"], "the gravest first, also of one run"
+    assert list(table["reason"]) == ["out of memory; other inputs", "other inputs", ""]
+    assert list(table["metrics"]) == ["all", "image_auroc", "image_auroc"]
+    assert count_cells(metrics) == (6, 3, 1, 1, 1)
 
 
 def test_unavailable_names_reason_once(evaluation_run):
@@ -236,11 +242,12 @@ def test_bold_marks_all_ties_as_printed_and_never_across_datasets():
 
 
 def test_holes_are_words_and_a_lone_value_is_not_bold():
-    found = shown([("a", "p", 0.0), ("a", "q", "failed"), ("a", "r", "missing"), ("b", "p", "not_available")])
-    assert found == {
+    holes = [("a", "q", "failed"), ("a", "r", "missing"), ("a", "s", "outdated"), ("b", "p", "not_available")]
+    assert shown([("a", "p", 0.0), *holes]) == {
         ("a", "p"): ("0.0", False),
         ("a", "q"): ("✗ failed", False),
         ("a", "r"): ("missing", False),
+        ("a", "s"): ("outdated", False),
         ("b", "p"): ("–", False),
     }
 

@@ -15,7 +15,8 @@ KEYS = ["dataset", "category", "detector", "image_size", "condition", "seed"]
 
 def cell(detector="flow", category="ring", seed=1, **more):
     values = {"dataset": "parts", "category": category, "image_size": 64, "condition": "clean", "test_set": "full"}
-    return {**values, "detector": detector, "seed": seed, **more}
+    kinds = {"condition_kind": "clean", "condition_amount": np.nan, "test_set_kind": "full", "test_set_seed": np.nan}
+    return {**values, **kinds, "detector": detector, "seed": seed, **more}
 
 
 def log(**columns):
@@ -35,10 +36,9 @@ IMAGE = "<img src=x onerror=alert(1)>"
 
 def page(training_log, **more):
     """A page of an experiment of which nothing else is known."""
-    empty = pd.DataFrame(columns=[*KEYS, "test_set", "metric", "value", "status", "note"])
-    line = {**cell(), "metric": "image_auroc", "value": 0.9, "status": "ok", "note": ""}
-    metrics = pd.concat([empty, pd.DataFrame([line])], ignore_index=True)
-    costs = pd.DataFrame([{**{key: cell()[key] for key in KEYS}, "status": "ok", "note": "", "device": "cpu"}])
+    metrics = pd.DataFrame([{**cell(), "metric": "image_auroc", "value": 0.9, "status": "ok", "note": ""}])
+    names = {key: cell()[key] for key in (*KEYS, "condition_kind")}
+    costs = pd.DataFrame([{**names, "status": "ok", "note": "", "device": "cpu"}])
     costs = costs.assign(fit_seconds=1.0, predict_ms_per_image=1.0, peak_memory_mb=1.0, peak_gpu_memory_mb=None)
     costs = costs.assign(parameters=1, epochs=1, stopped_epoch=None, best_epoch=None, n_train=1, n_train_bad=0)
     costs = costs.assign(n_validation=None, n_test=1, libraries="torch 1.2.3")
@@ -51,7 +51,9 @@ def page(training_log, **more):
     content.pop("paper_tables")
     foregrounds = more.get("foregrounds", {})
     titles = {f"foregrounds_{place}": ("foregrounds", title) for place, title in enumerate(foregrounds)}
-    return render_report(plan, titles=titles, **content, **dict(zip(titles, foregrounds.values(), strict=True)))
+    return render_report(
+        plan, titles=titles, paper_tables=[], **content, **dict(zip(titles, foregrounds.values(), strict=True))
+    )
 
 
 def test_page_shows_the_curves_and_no_name_is_run():

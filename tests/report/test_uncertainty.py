@@ -12,7 +12,7 @@ from shopfloor.metrics import image_metrics
 from shopfloor.report.baseline import rows_of
 from shopfloor.report.headline import certainty
 from shopfloor.report.uncertainty import certainty_tables, differences, intervals, leader
-from tests.report.conftest import value_rows
+from tests.report.conftest import value_rows, with_kinds
 
 SETTINGS = {"resamples": 300, "level": 0.95, "seed": 3341}
 NAMES = ["image_auroc", "image_f1max", "image_pg2", "image_pb2", "image_pg2_strict", "image_pb2_strict"]
@@ -25,13 +25,14 @@ def cell(detector, category="x", dataset="a", n_good=40, n_bad=30, shift=1.5, no
     is_bad = np.repeat([False, True], [n_good, n_bad])
     scores = of_images.normal(is_bad * shift, 1.0) + noise * of_detector.normal(size=len(is_bad))
     names = {"dataset": dataset, "category": category, "detector": detector, "image_size": 256, "condition": "clean"}
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             **names, "seed": 1, "test_set": "full", "image": [f"{place:03d}.png" for place in range(len(is_bad))],
             "label": np.where(is_bad, "bad", "good"), "defect_type": np.where(is_bad, "crack", ""),
             "pred_score": scores, **changed,
         }
     )  # fmt: skip
+    return with_kinds(table)
 
 
 def together(*cells):
@@ -201,7 +202,7 @@ def test_groups_that_are_measured_apart_have_the_mean_of_their_values():
     scores.loc[40:59, "defect_type"] = "logical"
     scores.loc[60:, "defect_type"] = "structural"
     scores.loc[60:, "pred_score"] += 2
-    groups = pd.DataFrame({"dataset": "loco", "test_set": ["full"] * 2, "group": ["structural", "logical"]})
+    groups = pd.DataFrame({"dataset": "loco", "test_set_kind": ["full"] * 2, "group": ["structural", "logical"]})
     table = intervals(scores, SETTINGS).set_index("metric")
     apart = certainty_tables(scores, SETTINGS, group_metrics=groups)[0].set_index("metric")
     is_good = scores["label"] == "good"

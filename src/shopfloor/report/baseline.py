@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from shopfloor.cell import CLEAN_KINDS
 
-def baseline_condition(metrics: pd.DataFrame) -> str:
-    """``clean`` where there is such a training, otherwise the first condition of the table."""
-    conditions = list(metrics["condition"].unique())
-    return "clean" if "clean" in conditions or not conditions else str(conditions[0])
+
+class Baseline(NamedTuple):
+    """The training that others are compared with.
+
+    Attributes:
+        condition: Its name.
+        kind: Its kind, as `training_kind` gives it.
+    """
+
+    condition: str
+    kind: str
+
+    def rows_of(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The lines of this training on the full test set."""
+        is_baseline = (table["condition"] == self.condition) & (training_kind(table) == self.kind)
+        return table[is_baseline & (table["test_set_kind"] == "full")]
+
+
+def baseline_of(metrics: pd.DataFrame) -> Baseline:
+    """The first clean training of the table, or its first training where none is clean."""
+    known = metrics[["condition"]].assign(kind=training_kind(metrics))
+    clean = known[known["kind"] == "clean"]
+    first = (clean if len(clean) else known).head(1)
+    return Baseline(*first.iloc[0]) if len(first) else Baseline("clean", "clean")
+
+
+def training_kind(table: pd.DataFrame) -> pd.Series:
+    """Kind of each line's condition; a training on a share of the good images counts as clean."""
+    return table["condition_kind"].mask(table["condition_kind"].isin(CLEAN_KINDS), "clean")
 
 
 def rows_of(metrics: pd.DataFrame, wanted: dict[str, Any]) -> pd.DataFrame:

@@ -8,7 +8,6 @@ from shopfloor.report.comparison import (
     MEAN_OVER_DATASETS,
     drift_table,
     noise_levels,
-    noise_percent,
     noise_table,
     size_table,
 )
@@ -54,8 +53,9 @@ def _noise_change(metrics: pd.DataFrame) -> Changes:
     levels = noise_levels(metrics)
     if not levels:
         return {}
-    label = f"AUROC change, {noise_percent(levels[-1]):g} % wrong labels"
-    return _change(noise_table(metrics), "clean_same_test", f"{levels[-1]}_same_test", label)
+    clean, *_, largest = levels
+    label = f"AUROC change, {largest.percent:g} % wrong labels"
+    return _change(noise_table(metrics), clean.same_test, largest.same_test, label)
 
 
 def _size_change(metrics: pd.DataFrame) -> Changes:

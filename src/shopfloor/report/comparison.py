@@ -8,14 +8,14 @@ nothing to compare.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from shopfloor.report.tables import dataset_table, mean_table, present_metrics
+from shopfloor.report.baseline import training_kind
+from shopfloor.report.tables import HOLES, dataset_table, mean_table, present_metrics
 
 MEAN_OVER_DATASETS = "mean over datasets"
 NOISE_METRICS = ("image_auroc", "image_pg2", "image_pb2", "pixel_aupro")
@@ -25,12 +25,30 @@ SIZE_METRICS = ("image_auroc", "pixel_f1max", "image_pg2")
 STOPPING_METRICS = ("image_auroc", "image_f1max")
 """The metrics of the validation table (protocol 4.7)."""
 
-_NOISE_LEVEL = re.compile(r"noise_(\d+(?:\.\d+)?)")
-_KEYS = ["dataset", "detector", "image_size", "condition", "test_set"]
-_OTHER_TEST_SETS = ("full", "common", "drift")
+_LINE = ["dataset", "detector"]
+_TRAINING = ["condition", "condition_kind"]
+_TEST_SET = ["test_set", "test_set_kind"]
+_EPOCHS = ["stopped_epoch", "best_epoch"]
 
 Selection = Mapping[str, Any]
-"""Values of ``image_size``, ``condition`` and ``test_set`` that make a column."""
+"""Values of a value table's columns that make a column here."""
+
+
+class NoiseLevel(NamedTuple):
+    """A share of mislabelled training images.
+
+    Attributes:
+        condition: Name of the training condition; in `noise_table` that of the column of its own test set.
+        percent: The share; 0 for clean training images.
+    """
+
+    condition: str
+    percent: float
+
+    @property
+    def same_test(self) -> str:
+        """The column of `noise_table` that holds the value on the test set that all levels share."""
+        return f"{self.condition}_same_test"
 
 
 def noise_table(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -43,51 +61,50 @@ def noise_table(metrics: pd.DataFrame) -> pd.DataFrame:
         Columns ``clean``, ``noise_4``, ... hold the value on the own test set of each level, ``clean_same_test``,
         ``noise_4_same_test``, ... on the test set that the largest level leaves, the same images for all levels.
     """
-    levels = noise_levels(metrics)
-    noisy = metrics[metrics["condition"].isin(levels)]
+    levels, noisy = noise_levels(metrics), metrics[metrics["condition_kind"] == "noise"]
     chosen = metrics[
-        metrics["condition"].isin(["clean", *levels])
+        training_kind(metrics).isin(["clean", "noise"])
         & metrics["dataset"].isin(noisy["dataset"])
         & metrics["detector"].isin(noisy["detector"])
-        & metrics["test_set"].str.match("full$|common_")
+        & metrics["test_set_kind"].isin(["full", "common"])
     ]
-    own = {level: {"condition": level, "test_set": "full"} for level in ("clean", *levels)}
-    same = {f"{level}_same_test": {"condition": level, "test_set": "common"} for level in own}
-    return _compare(chosen, {**own, **same} if levels else {}, NOISE_METRICS)
+
+    def trained_with(level: NoiseLevel) -> Selection:
+        return {"condition": level.condition, "condition_kind": "noise" if level.percent else "clean"}
+
+    own = {level.condition: {**trained_with(level), "test_set_kind": "full"} for level in levels}
+    same = {level.same_test: {**trained_with(level), "test_set_kind": "common"} for level in levels}
+    return _compare(chosen, {**own, **same}, NOISE_METRICS, [*_LINE, "image_size"])
 
 
-def noise_levels(metrics: pd.DataFrame) -> list[str]:
-    """The conditions ``noise_<percent>`` of the table, in ascending order."""
-    found = {str(name) for name in metrics["condition"].unique() if _NOISE_LEVEL.fullmatch(str(name))}
-    return sorted(found, key=noise_percent)
-
-
-def noise_percent(condition: str) -> float:
-    """Share of mislabelled training images that a condition names, in percent; 0 for ``clean``."""
-    level = _NOISE_LEVEL.fullmatch(condition)
-    return float(level.group(1)) if level else 0.0
+def noise_levels(metrics: pd.DataFrame) -> list[NoiseLevel]:
+    """Clean training and the shares of mislabelled images of the table, ascending; nothing without such a share."""
+    noisy = metrics[metrics["condition_kind"] == "noise"]
+    found = zip(noisy["condition"], noisy["condition_amount"].astype(float), strict=True)
+    levels = [NoiseLevel(str(name), percent) for name, percent in dict.fromkeys(found)]
+    return sorted([NoiseLevel("clean", 0.0), *levels], key=lambda level: level.percent) if levels else []
 
 
 def size_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """Metrics against the input size (protocol 4.2); columns ``128``, ``256``, ... pixels."""
     sizes = sorted(metrics["image_size"].unique())
     columns = {str(size): {"image_size": size} for size in sizes} if len(sizes) > 1 else {}
-    return _compare(metrics, columns, SIZE_METRICS)
+    return _compare(metrics, columns, SIZE_METRICS, [*_LINE, *_TRAINING, *_TEST_SET])
 
 
 def drift_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """Metrics on test images as they are and drifted (protocol 4.3); columns ``no_drift`` and ``drift``."""
-    drifted = metrics[metrics["test_set"].str.startswith("drift_")]
-    chosen = metrics[metrics["dataset"].isin(drifted["dataset"]) & metrics["test_set"].str.match("full$|drift_")]
-    columns = {"no_drift": {"test_set": "full"}, "drift": {"test_set": "drift"}}
-    return _compare(chosen, columns if len(drifted) else {}, NOISE_METRICS)
+    drifted = metrics[metrics["test_set_kind"] == "drift"]
+    chosen = metrics[metrics["dataset"].isin(drifted["dataset"]) & metrics["test_set_kind"].isin(["full", "drift"])]
+    columns = {"no_drift": {"test_set_kind": "full"}, "drift": {"test_set_kind": "drift"}}
+    return _compare(chosen, columns if len(drifted) else {}, NOISE_METRICS, [*_LINE, "image_size", *_TRAINING])
 
 
 def domain_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """Metrics on the domains of a dataset with natural drift (protocol 4.4); one column per test set of domains."""
-    test_sets = [name for name in metrics["test_set"].unique() if not re.match("|".join(_OTHER_TEST_SETS), name)]
-    chosen = metrics[metrics["test_set"].isin(test_sets)]
-    return _compare(chosen, {name: {"test_set": name} for name in test_sets}, NOISE_METRICS)
+    chosen = metrics[metrics["test_set_kind"] == "domains"]
+    columns = {str(name): {"test_set": name} for name in chosen["test_set"].unique()}
+    return _compare(chosen, columns, NOISE_METRICS, [*_LINE, "image_size", *_TRAINING])
 
 
 def stopping_table(metrics: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
@@ -100,22 +117,23 @@ def stopping_table(metrics: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One line per dataset, detector and rule (``condition``): `STOPPING_METRICS`, ``stopped_epoch`` (epochs trained)
         and ``best_epoch`` (on the held-out images; the tested state, except at full length, where the last is tested),
-        means over categories and seeds. Empty without a held-out part.
+        means over categories and seeds, NaN where one of these is missing. Empty without a held-out part.
     """
     table = dataset_table(metrics)
-    keys = ["dataset", "detector", "image_size", "condition"]
-    watched = costs.reindex(columns=[*keys, "stopped_epoch", "best_epoch"]).dropna(subset=["stopped_epoch"])
-    table = table[table["condition"].isin(watched["condition"])]
-    epochs = watched.groupby(keys, sort=False)[["stopped_epoch", "best_epoch"]].mean().reset_index()
+    table = table[table["condition_kind"] == "holdout"]
+    keys = [*_LINE, "image_size", *_TRAINING]
+    known = costs.reindex(columns=[*keys, *_EPOCHS]).astype(dict.fromkeys(_EPOCHS, float))
+    by_rule: Any = known.groupby(keys, sort=False)[_EPOCHS]
+    epochs = by_rule.agg(lambda of: of.mean(skipna=False)).reset_index()
     shown = [name for metric in STOPPING_METRICS for name in (metric, f"{metric}_sd") if name in table]
     rest = ["seeds", "status", "not_available", "missing"]
     return table[[*keys, *shown, *rest]].merge(epochs, on=keys, how="left")
 
 
-def _compare(metrics: pd.DataFrame, columns: Mapping[str, Selection], shown: Sequence[str]) -> pd.DataFrame:
-    """Put the conditions that the columns select side by side; lines differ in whatever no column selects by."""
-    selected_by = list(dict.fromkeys(key for selection in columns.values() for key in selection))
-    keys = [key for key in _KEYS if key not in selected_by]
+def _compare(
+    metrics: pd.DataFrame, columns: Mapping[str, Selection], shown: Sequence[str], keys: list[str]
+) -> pd.DataFrame:
+    """Put the conditions that the columns select side by side; lines differ in the keys."""
     chosen = metrics[metrics["metric"].isin(shown)]
     lines: list[dict[str, Any]] = []
     if columns and len(chosen):
@@ -152,5 +170,5 @@ def _line(metric: str, by_column: Mapping[str, pd.Series | None]) -> dict[str, A
         elif pd.isna(source[metric]):
             kinds.add(source["status"])
             missing.append(f"{column}: {source['missing']}")
-    line["status"] = next((kind for kind in ("incomplete", "failed", "missing") if kind in kinds), "ok")
+    line["status"] = next((kind for kind in ("incomplete", *HOLES) if kind in kinds), "ok")
     return line | {"not_available": " ".join(not_available), "missing": "; ".join(missing)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from shopfloor.report.baseline import baseline_condition, rows_of
+from shopfloor.report.baseline import baseline_of, rows_of
 from shopfloor.report.figure_style import (
     PIXELS_PER_CHARACTER,
     TEXT_COLOUR,
@@ -112,8 +112,7 @@ def cost_points(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> tuple[
         column of the cost), ``value`` (mean image AUROC, a fraction), ``cost`` (median), ``low``, ``high``,
         ``on_front`` (among the points of its device), ``name``. And what is left out, each name with the reason.
     """
-    chosen = {"metric": _METRIC, "condition": baseline_condition(metrics), "test_set": "full"}
-    of_baseline = rows_of(metrics, chosen)
+    of_baseline = rows_of(baseline_of(metrics).rows_of(metrics), {"metric": _METRIC})
     means = mean_table(of_baseline) if len(of_baseline) else pd.DataFrame()
     several_sizes = of_baseline["image_size"].nunique() > 1
     lines, left_out = [], []

@@ -21,10 +21,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from shopfloor.cell import FULL_TEST_SET
 from shopfloor.metrics import image_auroc
 from shopfloor.report.tables import CELL
 
-_FULL, _DRIFT = "full", "drift_"
+#: What tells the lines of `alarm_summary` apart.
+SUMMARY_KEYS = ["detector", "image_size", "condition"]
+_PARTS = ["dataset", "category", "seed", "test_set"]
 
 Settings = Mapping[str, Any]
 
@@ -33,39 +36,41 @@ def drift_alarm(scores: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """How well the scores of good images tell drifted from clean ones, per cell and drift test set.
 
     Args:
-        scores: Raw scores of every test image: ``dataset, category, detector, image_size, condition, seed, test_set,
-            image, label, pred_score``. The test sets ``drift_<seed>`` are compared with ``full``; datasets that have
-            none (those with natural drift) are left out. The order of the lines does not matter.
+        scores: Raw scores of every test image: the columns of `shopfloor.cell.Cell.scored`, ``image, label,
+            pred_score``. The test sets of the kind ``drift`` are compared with that of the kind ``full``; datasets that
+            have none (those with natural drift) are left out. The order of the lines does not matter.
         settings: ``batch_sizes`` (images per batch), ``repetitions`` (splits into halves), ``seed``, and
             ``false_alarms`` (share of clean batches that may raise the alarm; 0.05 where it is not given).
 
     Returns:
-        One line per cell and drift test set, sorted by name: the names of the cell, ``test_set``, ``good_images``;
-        ``auroc``, probability that a drifted good image scores higher than a clean one, below 0.5 where drift lowers
-        scores; for each batch size n ``batch_<n>_auroc``, probability that a batch with drift has a larger statistic
-        than one without, and ``batch_<n>_found``, share of batches with drift that raise the alarm; ``note``: why
-        something is NaN. Cells that others of the dataset show to be missing have a line too.
+        One line per cell, drift test set and batch size, sorted by name: the names of the cell, ``test_set``,
+        ``good_images``; ``auroc``, probability that a drifted good image scores higher than a clean one, below 0.5
+        where drift lowers scores, the same for all batch sizes; ``batch_size``; ``batch_auroc``, probability that a
+        batch with drift has a larger statistic than one without; ``batch_found``, share of batches with drift that
+        raise the alarm; ``note``: why something is NaN. Cells that others of the dataset show to be missing have lines
+        too.
 
     Raises:
         ValueError: Two scores of the same image of a cell.
     """
-    twice = scores[scores.duplicated([*CELL, "test_set", "image"])]
+    names = [*CELL, "test_set_kind", "test_set"]
+    twice = scores[scores.duplicated([*names, "image"])]
     if not twice.empty:
-        line = twice.iloc[0][[*CELL, "test_set", "image"]].to_dict()
+        line = twice.iloc[0][[*names, "image"]].to_dict()
         raise ValueError(f"Two scores of the same image of a cell: {line}.")
-    drifts = scores["test_set"].astype(str).str.startswith(_DRIFT)
-    chosen = scores[scores["dataset"].isin(scores.loc[drifts, "dataset"].unique())]
-    chosen = chosen[(chosen["test_set"] == _FULL) | chosen["test_set"].astype(str).str.startswith(_DRIFT)]
+    drifting = scores.loc[scores["test_set_kind"] == "drift", "dataset"].unique()
+    chosen = scores[scores["dataset"].isin(drifting) & scores["test_set_kind"].isin(["full", "drift"])]
     good = chosen[chosen["label"] == "good"].sort_values("image", kind="stable")
-    known = {
-        key: part.set_index("image")["pred_score"].astype(float) for key, part in good.groupby([*CELL, "test_set"])
-    }
+    known = {key: part.set_index("image")["pred_score"].astype(float) for key, part in good.groupby(names)}
     nothing = pd.Series(dtype=float)
     lines = []
     for cell, test_set in _planned(chosen):
-        clean, drifted = (known.get((*cell.values(), name), nothing) for name in (_FULL, test_set))
-        lines.append({**cell, "test_set": test_set, **_alarm(clean, drifted, settings, _code(cell))})
-    return pd.DataFrame(lines, columns=[*CELL, "test_set", "good_images", *_values(settings), "note"])
+        clean = known.get((*cell.values(), "full", FULL_TEST_SET), nothing)
+        drifted = known.get((*cell.values(), "drift", test_set), nothing)
+        same = {**cell, "test_set": test_set, "good_images": len(clean)}
+        lines += [{**same, **line} for line in _alarms(clean, drifted, settings, _code(cell))]
+    values = ["auroc", "batch_size", "batch_auroc", "batch_found"]
+    return pd.DataFrame(lines, columns=[*CELL, "test_set", "good_images", *values, "note"])
 
 
 def alarm_summary(alarms: pd.DataFrame) -> pd.DataFrame:
@@ -75,27 +80,33 @@ def alarm_summary(alarms: pd.DataFrame) -> pd.DataFrame:
         alarms: As `drift_alarm` makes them.
 
     Returns:
-        One line per detector, image size and training condition: the value columns of ``alarms``, NaN where a part of
-        the mean is missing, and ``missing``, which names those parts with their reason.
+        One line per detector, image size and training condition (`SUMMARY_KEYS`): ``auroc``, and for each batch size n
+        ``batch_<n>_auroc`` and ``batch_<n>_found``, NaN where a part of the mean is missing; ``missing`` names those
+        parts with their reason.
     """
-    values = [name for name in map(str, alarms) if name == "auroc" or name.startswith("batch_")]
-    keys = ["detector", "image_size", "condition"]
+    sizes = list(alarms["batch_size"].unique())
+    values = ["auroc", *(f"batch_{size}_{kind}" for size in sizes for kind in ("auroc", "found"))]
     lines = []
-    for key, part in alarms.groupby(keys):
-        line: dict[str, Any] = dict(zip(keys, key, strict=True))
-        for name in values:
-            # `skipna=False`: an incomplete mean is no number.
-            steps: Any = part.set_index(["dataset", "category", "seed", "test_set"])[name]
-            for level in (["dataset", "seed", "test_set"], ["seed", "test_set"]):
-                steps = steps.groupby(level=level).agg(lambda of: of.mean(skipna=False))
-            line[name] = float(steps.mean(skipna=False))
-        holes = part[part[values].isna().any(axis="columns")]
+    for key, part in alarms.groupby(SUMMARY_KEYS):
+        line: dict[str, Any] = dict(zip(SUMMARY_KEYS, key, strict=True))
+        for size, of_size in part.groupby("batch_size"):
+            line["auroc"] = _mean(of_size, "auroc")
+            line |= {f"batch_{size}_{kind}": _mean(of_size, f"batch_{kind}") for kind in ("auroc", "found")}
+        holes = part[part[["auroc", "batch_auroc", "batch_found"]].isna().any(axis="columns")]
         missing = [
-            f"{hole['dataset']}/{hole['category']}, seed {hole['seed']}, {hole['test_set']}: {hole['note']}"
-            for hole in holes.to_dict("records")
+            f"{dataset}/{category}, seed {seed}, {test_set}: {'; '.join(dict.fromkeys(notes))}"
+            for (dataset, category, seed, test_set), notes in holes.groupby(_PARTS)["note"]
         ]
         lines.append({**line, "missing": "; ".join(missing)})
-    return pd.DataFrame(lines, columns=[*keys, *values, "missing"])
+    return pd.DataFrame(lines, columns=[*SUMMARY_KEYS, *values, "missing"])
+
+
+def _mean(alarms: pd.DataFrame, name: str) -> float:
+    """Mean over categories, then datasets, then seeds; NaN where a part is."""
+    steps: Any = alarms.set_index(_PARTS)[name]
+    for level in (["dataset", "seed", "test_set"], ["seed", "test_set"]):
+        steps = steps.groupby(level=level).agg(lambda of: of.mean(skipna=False))
+    return float(steps.mean(skipna=False))
 
 
 def batch_statistics(
@@ -135,13 +146,9 @@ def _planned(scores: pd.DataFrame) -> list[tuple[dict[str, Any], str]]:
     """Every training of every category that occurs, with each drift test set of the dataset."""
     categories = scores[["dataset", "category"]].drop_duplicates()
     trainings = scores[["detector", "image_size", "condition", "seed"]].drop_duplicates()
-    drifts = scores.loc[scores["test_set"] != _FULL, ["dataset", "test_set"]].drop_duplicates()
+    drifts = scores.loc[scores["test_set_kind"] == "drift", ["dataset", "test_set"]].drop_duplicates()
     planned = categories.merge(trainings, how="cross").merge(drifts, on="dataset").sort_values([*CELL, "test_set"])
     return [({name: line[name] for name in CELL}, str(line["test_set"])) for line in planned.to_dict("records")]
-
-
-def _values(settings: Settings) -> list[str]:
-    return ["auroc", *(f"batch_{size}_{kind}" for size in settings["batch_sizes"] for kind in ("auroc", "found"))]
 
 
 def _code(cell: Mapping[str, Any]) -> bytes:
@@ -149,27 +156,33 @@ def _code(cell: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(f"{cell['dataset']}/{cell['category']}".encode()).digest()
 
 
-def _alarm(clean: pd.Series, drifted: pd.Series, settings: Settings, code: bytes) -> dict[str, Any]:
-    """The values of one cell; NaN with a note where there are none."""
-    values: dict[str, Any] = {"good_images": len(clean), **dict.fromkeys(_values(settings), np.nan)}
-    hole = _hole(clean, drifted)
-    if hole:
-        return {**values, "note": hole}
-    before, after = clean.to_numpy(), drifted.to_numpy()
-    values["auroc"] = _auroc(before, after)
-    notes = []
+def _alarms(clean: pd.Series, drifted: pd.Series, settings: Settings, code: bytes) -> list[dict[str, Any]]:
+    """The values of one cell for each batch size; NaN with a note where there are none."""
+    hole, before, after = _hole(clean, drifted), clean.to_numpy(), drifted.to_numpy()
+    auroc = np.nan if hole else _auroc(before, after)
+    lines = []
     for size in settings["batch_sizes"]:
+        line: dict[str, Any] = {
+            "auroc": auroc,
+            "batch_size": size,
+            "batch_auroc": np.nan,
+            "batch_found": np.nan,
+            "note": hole,
+        }
+        lines.append(line)
+        if hole:
+            continue
         if size > len(clean) // 2:
-            notes.append(f"batches of {size} need {2 * size} good images, there are {len(clean)}")
+            line["note"] = f"batches of {size} need {2 * size} good images, there are {len(clean)}"
             continue
         of_clean, of_drifted = batch_statistics(
             before, after, size, settings["repetitions"], [settings["seed"], size, *code]
         )
         # A threshold that at most this share of the clean batches lies beyond.
         threshold = np.quantile(of_clean, 1 - settings.get("false_alarms", 0.05), method="higher")
-        values[f"batch_{size}_auroc"] = _auroc(of_clean, of_drifted)
-        values[f"batch_{size}_found"] = float(np.mean(of_drifted > threshold))
-    return {**values, "note": "; ".join(notes)}
+        line["batch_auroc"] = _auroc(of_clean, of_drifted)
+        line["batch_found"] = float(np.mean(of_drifted > threshold))
+    return lines
 
 
 def _hole(clean: pd.Series, drifted: pd.Series) -> str:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from shopfloor.report.baseline import baseline_condition, rows_of
+from shopfloor.report.baseline import baseline_of, rows_of
 from shopfloor.report.comparison import (
     MEAN_OVER_DATASETS,
     NOISE_METRICS,
     SIZE_METRICS,
     drift_table,
     noise_levels,
-    noise_percent,
     noise_table,
     size_table,
 )
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 __all__ = [
     "OKABE_ITO",
     "Thresholds",
-    "baseline_condition",
     "cost_figure",
     "drift_figure",
     "empty_figure",
@@ -68,8 +66,8 @@ _BEYOND = 1.5  # percent, so that a marker at 0 or 100 is whole
 _LABEL_PIXELS = 16  # from one label to the next
 
 
-def metric_by_category(metrics: pd.DataFrame, metric: str, image_size: int, condition: str) -> Figure:
-    """Dots per category and detector, bars one standard deviation over the seeds; full test set.
+def metric_by_category(metrics: pd.DataFrame, metric: str, image_size: int) -> Figure:
+    """Dots per category and detector, bars one standard deviation over the seeds; baseline, full test set.
 
     A failed or missing cell has no dot; where the metric is not available there is no line either.
 
@@ -77,10 +75,9 @@ def metric_by_category(metrics: pd.DataFrame, metric: str, image_size: int, cond
         metrics: As for `shopfloor.report.tables.category_table`.
         metric: A key of `METRICS`.
         image_size: Pixels.
-        condition: Training condition.
     """
-    of_figure = {"metric": metric, "image_size": image_size, "condition": condition, "test_set": "full"}
-    table = category_table(rows_of(metrics, of_figure))
+    of_baseline = baseline_of(metrics).rows_of(metrics)
+    table = category_table(rows_of(of_baseline, {"metric": metric, "image_size": image_size}))
     table = table[table["not_available"] == ""]
     places = table[["dataset", "category"]].drop_duplicates(ignore_index=True).reset_index(names="place")
     table = table.merge(places, on=["dataset", "category"])
@@ -125,8 +122,8 @@ def noise_figure(metrics: pd.DataFrame, metric: str) -> Figure:
         metrics: As for `shopfloor.report.comparison.noise_table`; at least one noise level.
         metric: One of `shopfloor.report.comparison.NOISE_METRICS`.
     """
-    suffix = "_same_test" if metrics["test_set"].str.startswith("common_").any() else ""
-    ticks = [Tick(f"{level}{suffix}", noise_percent(level)) for level in ("clean", *noise_levels(metrics))]
+    is_shared = (metrics["test_set_kind"] == "common").any()
+    ticks = [Tick(level.same_test if is_shared else level.condition, level.percent) for level in noise_levels(metrics)]
     return _comparison_figure(metrics, noise_table, metric, ticks, "mislabelled training images, %")
 
 
@@ -342,14 +339,14 @@ def overview_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> dict[str, Fi
         costs: As for `cost_figure`.
     """
     figures: dict[str, Figure] = {}
-    condition = baseline_condition(metrics)
-    measured = metrics[(metrics["condition"] == condition) & (metrics["test_set"] == "full")].dropna(subset=["value"])
+    baseline = baseline_of(metrics)
+    measured = baseline.rows_of(metrics).dropna(subset=["value"])
     for image_size in measured["image_size"].unique():
         of_size = measured[measured["image_size"] == image_size]
         for metric in ("image_auroc", "image_pg2", "pixel_aupro"):
             if metric in set(of_size["metric"]):
-                title = f"{METRICS[metric]} by category, {image_size} px, {condition} training data"
-                figures[title] = metric_by_category(metrics, metric, int(image_size), condition)
+                title = f"{METRICS[metric]} by category, {image_size} px, {baseline.condition} training data"
+                figures[title] = metric_by_category(metrics, metric, int(image_size))
     figures |= _comparison_figures(metrics)
     if not measured.empty and (costs["status"] == "ok").any():
         for cost, title in COST_TITLES.items():
@@ -359,13 +356,13 @@ def overview_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> dict[str, Fi
 
 def _comparison_figures(metrics: pd.DataFrame) -> dict[str, Figure]:
     """A figure for each metric of each comparison that the run has."""
-    of_noise = metrics["condition"].isin(noise_levels(metrics))
-    of_drift = metrics["test_set"].str.startswith("drift_")
+    of_noise = metrics["condition_kind"] == "noise"
+    of_drift = metrics["test_set_kind"] == "drift"
     of_sizes = metrics["image_size"].nunique() > 1
     figures: dict[str, Figure] = {}
     for title, chosen, names, draw in (
         ("against mislabelled training images, same test images", metrics[of_noise], NOISE_METRICS, noise_figure),
-        ("against the input size", metrics[of_sizes & (metrics["test_set"] == "full")], SIZE_METRICS, size_figure),
+        ("against the input size", metrics[of_sizes & (metrics["test_set_kind"] == "full")], SIZE_METRICS, size_figure),
         ("without and with drift", metrics[of_drift], NOISE_METRICS, drift_figure),
     ):
         measured = set(chosen.dropna(subset=["value"])["metric"])

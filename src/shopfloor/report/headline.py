@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from shopfloor.report.baseline import baseline_condition
+from shopfloor.report.baseline import baseline_of
 from shopfloor.report.tables import count_cells, display_cells, mean_table
 from shopfloor.report.uncertainty import leader
 
@@ -12,11 +12,11 @@ from shopfloor.report.uncertainty import leader
 def headline(metrics: pd.DataFrame) -> str:
     """The answer in one sentence: best mean image AUROC, and how much of the grid is there."""
     count = count_cells(metrics)
+    later = {"outdated": count.outdated, "missing": count.missing}
     cells = f"{count.finished} of {count.planned} cells finished, {count.failed} failed"
-    cells += f", {count.missing} missing." if count.missing else "."
-    condition = baseline_condition(metrics)
-    table = mean_table(metrics)
-    table = table[(table["condition"] == condition) & (table["test_set"] == "full")].reset_index(drop=True)
+    cells += "".join(f", {number} {hole}" for hole, number in later.items() if number) + "."
+    baseline = baseline_of(metrics)
+    table = baseline.rows_of(mean_table(metrics)).reset_index(drop=True)
     if "image_auroc" not in table or table["image_auroc"].isna().all():
         return f"No detector has a complete set of image AUROC values; {cells}"
     printed = [cells_of_line["image_auroc"].text for cells_of_line in display_cells(table, ["image_auroc"])]
@@ -24,7 +24,7 @@ def headline(metrics: pd.DataFrame) -> str:
     winners = table[[text == best for text in printed]]
     names = " and ".join(f"{line.detector} ({line.image_size} px)" for line in winners.itertuples())
     over = _mean_over(metrics, int(table["datasets"].iloc[0]))
-    training = "clean training data" if condition == "clean" else f"training condition {condition}"
+    training = "clean training data" if baseline.kind == "clean" else f"training condition {baseline.condition}"
     unranked = [f"{line.detector} ({line.image_size} px)" for line in table[table["image_auroc"].isna()].itertuples()]
     remark = f" Not ranked because their sets are incomplete: {', '.join(unranked)}." if unranked else ""
     return f"Best mean image AUROC: {best} % with {names}, {over}, {training}; {cells}{remark}"

@@ -126,7 +126,7 @@ def render_page(
         histograms=histograms[:_FEW],
         more_histograms=histograms[_FEW:],
         pictures=pictures_that_fit(pictures, "examples"),
-        cost_tables=[text_table("Costs", readable_costs(costs)), text_table("Costs of each run", costs)],
+        cost_tables=[text_table("Costs", readable_costs(costs)), text_table("Costs of each run", _named(costs))],
         sources=text_table("Sources", sources_table(categories)),
         data_table=text_table("Images", image_counts(categories)),
         settings=[
@@ -184,7 +184,12 @@ def _dataset_tables(metrics: pd.DataFrame) -> list[Table]:
     if metrics["dataset"].nunique() > 1:
         tables.append(("Mean over datasets", mean_table(metrics)))
     tables.append(("Datasets", dataset_table(metrics)))
-    return [value_table(name, table[table["test_set"] != "common"]) for name, table in tables]
+    return [value_table(name, table[table["test_set_kind"] != "common"]) for name, table in tables]
+
+
+def _named(costs: pd.DataFrame) -> pd.DataFrame:
+    """Costs without the columns that say what a name stands for."""
+    return costs.drop(columns=["condition_kind", "condition_amount"], errors="ignore")
 
 
 def _pretty(settings: Any) -> str:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from shopfloor.report.comparison import (
     domain_table,
     drift_table,
-    noise_percent,
+    noise_levels,
     noise_table,
     size_table,
     stopping_table,
 )
+from shopfloor.report.drift_alarm import SUMMARY_KEYS
 from shopfloor.report.page_pictures import PagePictures, Pictures, Plot, pictures_that_fit, plots
 from shopfloor.report.page_tables import (
     Column,
@@ -68,9 +69,9 @@ def sections(results: Results, pictures: PagePictures) -> list[Section]:
         _paper_section(results),
         _certainty_section(results),
         Section("noise", "Noisy labels", _NOISE_TEXT, tables=_noise_tables(metrics)),
-        Section("sizes", "Input size", _SIZE_TEXT, tables=comparison_tables(size_table(metrics), {})),
+        Section("sizes", "Input size", _SIZE_TEXT, tables=_size_tables(metrics)),
         _drift_section(results, pictures),
-        Section("domains", "Natural drift", _DOMAIN_TEXT, tables=comparison_tables(domain_table(metrics), {})),
+        Section("domains", "Natural drift", _DOMAIN_TEXT, tables=_domain_tables(metrics)),
         Section("stopping", "Stopping", _STOPPING_TEXT, tables=_stopping_tables(metrics, results.costs)),
         Section("foreground", "Foreground", _FOREGROUND_TEXT, pictures=pictures_that_fit(pictures, "foregrounds")),
         Section(
@@ -116,7 +117,7 @@ def _drift_section(results: Results, pictures: PagePictures) -> Section:
     tables = comparison_tables(drift_table(results.metrics), {"no_drift": "no drift", "drift": "drift"})
     if results.drift_alarm_table is not None and len(results.drift_alarm_table):
         alarm = results.drift_alarm_table
-        shares = [name for name in map(str, alarm) if name == "auroc" or name.startswith("batch_")]
+        shares = [str(name) for name in alarm if name not in (*SUMMARY_KEYS, "missing")]
         tables.append(text_table("Drift alarm", alarm, percent=shares))
     if results.drift_counts is not None:
         tables.append(text_table("Drawn transforms", results.drift_counts))
@@ -169,17 +170,21 @@ _STOPPING_TEXT = (
 
 
 def _noise_tables(metrics: pd.DataFrame) -> list[Table]:
-    table = noise_table(metrics)
-    columns = [name for name in table.columns if f"{name}_sd" in table.columns]
-    if not metrics["test_set"].str.startswith("common_").any():
-        columns = [name for name in columns if not name.endswith("_same_test")]
-    return comparison_tables(table, {name: _noise_label(name) for name in columns})
+    levels = noise_levels(metrics)
+    labels = {level.condition: f"{level.percent:g} %" if level.percent else "clean" for level in levels}
+    if (metrics["test_set_kind"] == "common").any():
+        labels |= {level.same_test: f"{labels[level.condition]}, same test" for level in levels}
+    return comparison_tables(noise_table(metrics), labels)
 
 
-def _noise_label(column: str) -> str:
-    level = column.removesuffix("_same_test")
-    label = "clean" if level == "clean" else f"{noise_percent(level):g} %"
-    return label if column == level else f"{label}, same test"
+def _size_tables(metrics: pd.DataFrame) -> list[Table]:
+    sizes = map(str, sorted(metrics["image_size"].unique()))
+    return comparison_tables(size_table(metrics), {size: size for size in sizes})
+
+
+def _domain_tables(metrics: pd.DataFrame) -> list[Table]:
+    names = map(str, metrics.loc[metrics["test_set_kind"] == "domains", "test_set"].unique())
+    return comparison_tables(domain_table(metrics), {name: name for name in names})
 
 
 def _stopping_tables(metrics: pd.DataFrame, costs: pd.DataFrame) -> list[Table]:

@@ -156,8 +156,7 @@ def _cut(text: str) -> str:
 
 
 def comparison_tables(table: pd.DataFrame, labels: Mapping[str, str]) -> list[Table]:
-    """One table per metric; columns with their labels, or all of them as they are called."""
-    labels = labels or {name: name for name in table.columns if f"{name}_sd" in table.columns}
+    """One table per metric; the columns that have a label."""
     heads = [Column(label, is_number=True) for label in labels.values()]
     return [
         page_table(METRICS[str(metric)], part.drop(columns="metric"), list(labels), heads)

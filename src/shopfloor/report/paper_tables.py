@@ -7,6 +7,7 @@ and never left out of a mean.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -15,14 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from shopfloor.report.comparison import noise_percent
+from shopfloor.report.baseline import rows_of, training_kind
 from shopfloor.report.paper_table_formats import EPOCHS, TEXT_OF_KIND, PaperTable, render_all
-from shopfloor.report.tables import METRICS, dataset_table, mean_table
+from shopfloor.report.tables import HOLES, METRICS, dataset_table, mean_table
 
 __all__ = ["PaperTable", "paper_tables", "render_all"]
 
 _LABELS = {**METRICS, "epochs": "Epochs", "best_epoch": "Best epoch"}
-_SELECTED = ["image_size", "condition", "test_set"]
+_TRAINING = ["image_size", "condition", "condition_kind"]
+_SELECTED = [*_TRAINING, "test_set", "test_set_kind"]
 _KEYS = ["dataset", "detector", *_SELECTED]
 _ABSENT = "not in this run"
 
@@ -82,7 +84,7 @@ class _Column(NamedTuple):
     label: str
     members: tuple[str, ...]
     is_mean: bool
-    selection: _Key  # image size, condition, test set
+    selection: _Key  # values of `_SELECTED`; empty where the run has no such case
     condition: str  # as the published numbers name the case
 
 
@@ -112,7 +114,7 @@ class _Run:
 
     @cached_property
     def datasets(self) -> dict[_Key, _Line]:
-        """Lines of the dataset table by dataset, detector, image size, condition and test set."""
+        """Lines of the dataset table by `_KEYS`."""
         return _by_key(dataset_table(self.metrics), _KEYS) if len(self.metrics) else {}
 
     @cached_property
@@ -125,12 +127,15 @@ class _Run:
 
     @cached_property
     def known(self) -> pd.DataFrame:
-        """Which combinations the run has, in its order."""
-        return pd.DataFrame(list(self.datasets), columns=_KEYS)
+        """Which combinations the run has, in its order, and the share of wrong labels where there is one."""
+        noisy = self.metrics[self.metrics["condition_kind"] == "noise"]
+        percent = dict(zip(noisy["condition"], noisy["condition_amount"].astype(float), strict=True))
+        table = pd.DataFrame(list(self.datasets), columns=_KEYS)
+        return table.assign(condition_amount=table["condition"].map(percent).where(table["condition_kind"] == "noise"))
 
     @cached_property
     def mean_of(self) -> Callable[[tuple[str, ...]], dict[_Key, _Line]]:
-        """Lines of the mean over some datasets by detector, image size, condition and test set."""
+        """Lines of the mean over some datasets by detector and `_SELECTED`."""
 
         @cache
         def of(members: tuple[str, ...]) -> dict[_Key, _Line]:
@@ -158,8 +163,9 @@ def _by_key(table: pd.DataFrame, keys: list[str]) -> dict[_Key, _Line]:
 
 def _epochs(costs: pd.DataFrame) -> dict[_Key, _Line]:
     """Epochs as lines of the dataset table have metrics: mean over categories, then seeds; a part without is a hole."""
-    keys = ["dataset", "detector", "image_size", "condition"]
+    keys = ["dataset", "detector", *_TRAINING]
     table = costs.reindex(columns=[*keys, "category", "seed", "status", *EPOCHS.values()])
+    table = table.assign(condition_kind=training_kind(table))
     lines: dict[_Key, _Line] = {}
     for key, group in table.groupby(keys, sort=False):
         line: dict[Hashable, Any] = {}
@@ -188,7 +194,7 @@ def _dataset_cell(run: _Run, dataset: str, detector: str, selection: _Key, metri
     if run.follows_paper and want is not None and have != want:
         return _Cell(kind="absent", hole=f"{have} of {want} categories in this run")
     if metric in EPOCHS:
-        line, percent = run.epochs.get((dataset, detector, *selection[:2]), {}), 1
+        line, percent = run.epochs.get((dataset, detector, *selection[: len(_TRAINING)]), {}), 1
     else:
         percent = 100
     return _cell(line, metric, percent, lambda: run.why_not_available(dataset, detector, metric))
@@ -279,18 +285,16 @@ def _columns(block: Mapping[str, Any], run: _Run, size: int) -> list[_Column]:
     fixed = {key: value for key, value in {"image_size": size, **block["fixed"]}.items() if key != vary}
     datasets = list(block["datasets"])
     if not run.follows_paper:
-        fits = run.known
-        for key, value in fixed.items():
-            fits = fits[fits[key] == value]
-        cases = _cases_of_run(block, list(fits[vary].unique()))
+        fits = rows_of(run.known, fixed)
+        cases = _cases_of_run(block, fits)
         there = fits.loc[fits[vary].isin([case["value"] for case in cases]), "dataset"]
         datasets = _paper_first(datasets, there)
 
     def column(members: Sequence[str], name: str, case: Mapping[str, Any], is_mean: bool) -> _Column:
         published = case["published"]
         condition = published if isinstance(published, str) else published.get(members[0], str(case["value"]))
-        coordinates = {**fixed, vary: case["value"]}
-        selection = tuple(coordinates[key] for key in _SELECTED)
+        lines = rows_of(run.known, {**fixed, vary: case["value"]})[_SELECTED]
+        selection = next(lines.itertuples(index=False, name=None), ())
         return _Column(case["label"].format(name=name), tuple(members), is_mean, selection, condition)
 
     if "mean" in block:
@@ -298,21 +302,22 @@ def _columns(block: Mapping[str, Any], run: _Run, size: int) -> list[_Column]:
     return [column([dataset], run.printed(dataset), case, False) for dataset in datasets for case in cases]
 
 
-def _cases_of_run(block: Mapping[str, Any], values: Sequence[Any]) -> list[Mapping[str, Any]]:
-    """The paper's cases that the run has, and its own where they may join; sizes and noise levels ascend."""
-    cases = [case for case in block["cases"] if case["value"] in values]
+def _cases_of_run(block: Mapping[str, Any], known: pd.DataFrame) -> list[Mapping[str, Any]]:
+    """The paper's cases that the run has, and its own where they may join; numbers ascend."""
+    there = dict(zip(known[block["vary"]], known["condition"], strict=True))
+    cases = [case for case in block["cases"] if case["value"] in there]
     if not block.get("open"):
         return cases
     shut_out = [*(case["value"] for case in cases), *block.get("leave_out", [])]
-    for value in values:
+    is_percent = block["vary"] == "condition_amount"
+    for value, condition in there.items():
         if value not in shut_out:
-            percent = noise_percent(str(value))
-            text = f"{percent:g} %" if percent else str(value).replace("_", " ")
+            text = f"{value:g} %" if is_percent else str(value).replace("_", " ")
             braced = text.replace("{", "{{").replace("}", "}}")
-            cases.append({"value": value, "label": "{name} " + braced, "published": str(value)})
-    if block["vary"] == "image_size":
-        return sorted(cases, key=lambda case: int(case["value"]))
-    return sorted(cases, key=lambda case: noise_percent(str(case["value"])))  # stable: rules of stopping stay
+            published = str(condition if is_percent else value)
+            cases.append({"value": value, "label": "{name} " + braced, "published": published})
+    is_number = is_percent or block["vary"] == "image_size"
+    return sorted(cases, key=lambda case: case["value"]) if is_number else cases
 
 
 def _detectors(methods: Sequence[str], columns: Sequence[_Column], run: _Run) -> list[str]:
@@ -432,20 +437,21 @@ def _hole_notes(frame: pd.DataFrame) -> list[str]:
 
 
 def _failure_notes(columns: Sequence[_Column], detectors: Sequence[str], run: _Run) -> list[str]:
-    """Why trainings of the table failed."""
+    """Why trainings of the table are not there."""
     shown = {name for column in columns for name in column.members}
     lines = run.metrics[run.metrics["dataset"].isin(shown) & run.metrics["detector"].isin(detectors)]
-    failed = lines[lines["status"].isin(["failed", "missing"]) & (lines["note"].fillna("") != "")]
-    cells = failed.drop_duplicates(["dataset", "category", "detector", "image_size", "condition", "seed", "note"])
-    return [f"Why ({count} failed or missing): {note}" for note, count in cells["note"].value_counts().items()]
+    holes = lines[lines["status"].isin(HOLES) & (lines["note"].fillna("") != "")]
+    cells = holes.drop_duplicates(["dataset", "category", "detector", *_TRAINING, "seed", "note"])
+    kinds = cells["status"].where(cells["status"] == "outdated", "failed or missing")
+    counts = Counter(zip(kinds, cells["note"], strict=True))
+    return [f"Why ({count} {kind}): {note}" for (kind, note), count in counts.most_common()]
 
 
 def _bad_images(columns: Sequence[_Column], run: _Run) -> str:
     """How many labelled bad images the supervised trainings had, by dataset."""
     if "n_train_bad" not in run.costs:
         return ""
-    conditions = {column.selection[1] for column in columns}
-    lines = run.costs[run.costs["condition"].isin(conditions & {"supervised"})].dropna(subset=["n_train_bad"])
+    lines = run.costs[run.costs["condition_kind"] == "supervised"].dropna(subset=["n_train_bad"])
     texts = []
     for dataset in dict.fromkeys(name for column in columns for name in column.members):
         numbers = sorted({int(number) for number in lines.loc[lines["dataset"] == dataset, "n_train_bad"]})

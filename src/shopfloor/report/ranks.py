@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from shopfloor.report.baseline import baseline_condition, rows_of
+from shopfloor.report.baseline import baseline_of, rows_of
 from shopfloor.report.tables import category_table
 
 ALPHA = 0.05
@@ -85,8 +85,8 @@ def rank_detectors(metrics: pd.DataFrame, metric: str = "image_auroc", image_siz
         and no test.
     """
     size = int(metrics["image_size"].min() if image_size is None else image_size) if len(metrics) else 0
-    condition = baseline_condition(metrics)
-    chosen = rows_of(metrics, {"metric": metric, "image_size": size, "condition": condition, "test_set": "full"})
+    baseline = baseline_of(metrics)
+    chosen = rows_of(baseline.rows_of(metrics), {"metric": metric, "image_size": size})
     detectors = tuple(str(name) for name in dict.fromkeys(metrics["detector"]))
     values = _values(chosen, metric)
     unranked = [name for name in detectors if name not in values]
@@ -113,7 +113,7 @@ def rank_detectors(metrics: pd.DataFrame, metric: str = "image_auroc", image_siz
     return Ranking(
         metric,
         size,
-        condition,
+        baseline.condition,
         pd.concat([table, without.reindex(columns=COLUMNS)], ignore_index=True) if unranked else table,
         detectors,
         tuple(values.index),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from shopfloor.report.baseline import baseline_condition
+from shopfloor.report.baseline import baseline_of
 from shopfloor.report.change import change_sentence, changes
 from shopfloor.report.headline import certainty, headline
 from shopfloor.report.page import Run
@@ -25,7 +25,7 @@ def summarise(run: Run, results: Results) -> dict[str, Any]:
 
     Returns:
         Plain data for a JSON file: ``experiment``, ``title``, ``demo_note``, ``finished``, ``answer``, ``certainty``,
-        ``change``, ``cells`` (planned, finished, failed, missing), ``training_hours``, ``grid``, ``seeds``,
+        ``change``, ``cells`` (planned, finished, failed, outdated, missing), ``training_hours``, ``grid``, ``seeds``,
         ``versions``, ``environment`` and ``detectors``: per detector numbers under the labels that they are printed
         with, percent or points; None stands for a hole.
     """
@@ -64,7 +64,7 @@ def _clean_numbers(results: Results) -> dict[str, dict[str, float | None]]:
     """Means of the baseline at the smallest input size that has it, and what the detector costs."""
     metrics = results.metrics
     metrics = metrics[metrics["image_size"] == metrics["image_size"].min()]
-    metrics = metrics[(metrics["condition"] == baseline_condition(metrics)) & (metrics["test_set"] == "full")]
+    metrics = baseline_of(metrics).rows_of(metrics)
     table = (mean_table if metrics["dataset"].nunique() > 1 else dataset_table)(metrics)
     costs = cost_table(results.costs)
     lines: dict[str, dict[str, float | None]] = {}

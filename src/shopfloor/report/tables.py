@@ -10,7 +10,7 @@ The columns that the three value tables share, after those that name the line:
 one per metric     mean over seeds, a fraction; NaN where a part is missing or the metric not available
 ``<metric>_sd``    standard deviation over seeds (n - 1 in the denominator), NaN with one seed
 ``seeds``          number of seeds that the line stands for, the missing ones included
-``status``         ok, not_available (all metrics), failed, missing, or incomplete (some parts are there)
+``status``         ok, not_available (all metrics), one of `HOLES`, or incomplete (some parts are there)
 ``not_available``  names of the metrics that the line cannot have, separated by a space
 ``missing``        the missing parts, e.g. ``bottles/glass, seed 1087: failed``
 =================  ====================================================================================
@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from shopfloor.report.baseline import training_kind
 
 METRICS = {
     "image_auroc": "Image AUROC",
@@ -37,19 +39,22 @@ METRICS = {
 }
 """The metrics of protocol 2.1 and the names that a reader sees."""
 
+HOLES = ("failed", "outdated", "missing")
+"""Statuses of what is not there, the gravest first (`shopfloor.runners.missing.MissingResult`)."""
+
 CELL = ["dataset", "category", "detector", "image_size", "condition", "seed"]
 
-_SETTING = ["detector", "image_size", "condition", "test_set"]
-_DRAWN_TEST_SET = r"^(?P<kind>common|drift)_(?P<seed>\d+)$"
+_TEST_SET = ["test_set", "test_set_kind"]
+_SETTING = ["detector", "image_size", "condition", "condition_kind", *_TEST_SET]
 
 
 def category_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """One line per dataset, category, detector, image size, condition and test set.
 
     Args:
-        metrics: One line per run, test set and metric: ``dataset, category, detector, image_size, condition, seed,
-            test_set, metric, value, status, note``. The test sets ``common_<seed>`` become one test set ``common``
-            whose seeds are averaged, and so do ``drift_<seed>``.
+        metrics: One line per run, test set and metric: the columns of `shopfloor.cell.Cell.coordinates`, ``metric,
+            value, status, note``. The test sets of kind ``common`` become one test set of that name whose seeds are
+            averaged, and so do those of kind ``drift``. The condition kind ``share`` becomes ``clean``.
 
     Returns:
         The line's names and the shared columns of this module.
@@ -83,7 +88,7 @@ def mean_table(metrics: pd.DataFrame) -> pd.DataFrame:
     able = runs[~_cannot_have(runs)]
     table = _table(able, _SETTING, average_first=["dataset"], metrics=present_metrics(metrics))
     place = list(table).index("seeds")
-    group = ["condition", "test_set"]
+    group = ["condition", "condition_kind", *_TEST_SET]
     for name, part in (("datasets_pixel", able[_is_pixel(able)]), ("datasets", runs)):
         counts = part.groupby(group)["dataset"].nunique().rename(name).reset_index()
         column = table[group].merge(counts, on=group, how="left")[name].fillna(0).astype(int)
@@ -92,22 +97,23 @@ def mean_table(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def failures_table(metrics: pd.DataFrame) -> pd.DataFrame:
-    """One line per failed or missing run: its names, ``status`` (failed before missing), ``metrics``, ``reason``.
+    """One line per run with a hole: its names, ``status`` (the gravest of `HOLES`), ``metrics``, ``reason``.
 
     ``metrics`` is "all" or the names of those that are lacking.
     """
     columns = [*CELL, "status", "metrics", "reason"]
     lines = []
     for key, group in metrics.groupby(CELL, sort=False):
-        holes = group[group["status"].isin(["failed", "missing"])]
+        holes = group[group["status"].isin(HOLES)]
         if holes.empty:
             continue
         lacking = list(dict.fromkeys(holes["metric"]))
         reasons = [str(note) for note in holes["note"].dropna().unique() if str(note)]
-        status = "failed" if (holes["status"] == "failed").any() else "missing"
+        status = next(status for status in HOLES if (holes["status"] == status).any())
         whole = len(holes) == len(group)
         lines.append((*key, status, "all" if whole else " ".join(lacking), "; ".join(reasons)))
-    return pd.DataFrame(lines, columns=columns).sort_values("status", kind="stable", ignore_index=True)
+    table = pd.DataFrame(lines, columns=columns)
+    return table.sort_values("status", key=lambda status: status.map(HOLES.index), kind="stable", ignore_index=True)
 
 
 def unavailable_table(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -148,22 +154,23 @@ class CellCount(NamedTuple):
     planned: int
     finished: int
     failed: int
+    outdated: int
     missing: int
 
 
 def count_cells(metrics: pd.DataFrame) -> CellCount:
-    """Count the runs; one with a failed or missing metric is not finished."""
+    """Count the runs; one that lacks a metric is not finished."""
     planned = len(metrics[CELL].drop_duplicates())
-    holes = failures_table(metrics)["status"].value_counts()
-    failed, missing = int(holes.get("failed", 0)), int(holes.get("missing", 0))
-    return CellCount(planned, planned - failed - missing, failed, missing)
+    statuses = list(failures_table(metrics)["status"])
+    return CellCount(planned, planned - len(statuses), *map(statuses.count, HOLES))
 
 
 class DisplayCell(NamedTuple):
     """One value as a reader sees it.
 
     Attributes:
-        text: ``97.3``, ``–`` (not available), or the kind of hole (``✗ failed``, ``missing``, ``✗ incomplete``).
+        text: ``97.3``, ``–`` (not available), or the kind of hole (``✗ failed``, ``outdated``, ``missing``,
+            ``✗ incomplete``).
         value: The percentage before rounding, None where there is none.
         best: Whether this is printed in bold.
         spread: Standard deviation over seeds in percentage points, e.g. ``± 0.4``, or nothing.
@@ -179,7 +186,7 @@ class DisplayCell(NamedTuple):
         return self.text in _HOLE_TEXT.values()
 
 
-_HOLE_TEXT = {"failed": "✗ failed", "missing": "missing", "incomplete": "✗ incomplete"}
+_HOLE_TEXT = {"failed": "✗ failed", "outdated": "outdated", "missing": "missing", "incomplete": "✗ incomplete"}
 
 
 def display_cells(table: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, DisplayCell]]:
@@ -198,7 +205,7 @@ def display_cells(table: pd.DataFrame, columns: Sequence[str]) -> list[dict[str,
     lines: list[dict[str, DisplayCell]] = [
         {column: _display_cell(line, column) for column in columns} for _, line in table.iterrows()
     ]
-    names = ("dataset", "category", "image_size", "condition", "test_set", "metric")
+    names = ("dataset", "category", "image_size", "condition", "condition_kind", *_TEST_SET, "metric")
     comparable = [name for name in names if name in table.columns]
     groups = table.reset_index(drop=True).groupby(comparable, sort=False).groups.values() if lines else []
     for group in groups:
@@ -224,15 +231,16 @@ def _display_cell(line: pd.Series, column: str) -> DisplayCell:
 
 def _runs(metrics: pd.DataFrame) -> pd.DataFrame:
     """The values with one column ``replicate`` (the seed, as text) and with every seed that a line needs."""
-    runs = metrics[[*CELL, "test_set", "metric", "value", "status"]].reset_index(drop=True)
+    columns = [*CELL, "condition_kind", *_TEST_SET, "test_set_seed", "metric", "value", "status"]
+    runs = metrics[columns].reset_index(drop=True)
+    runs["condition_kind"] = training_kind(runs)
     seed, test_set = runs["seed"].astype(str), runs["test_set"].astype(str)
-    drawn = test_set.str.extract(_DRAWN_TEST_SET)
-    is_drawn = drawn["seed"].notna()
+    is_drawn = runs["test_set_kind"].isin(["common", "drift"])
     # A model of one seed is tested on the drawn test set of every seed.
-    same_seed = ~is_drawn | (drawn["seed"] == seed)
+    same_seed = ~is_drawn | (runs["test_set_seed"] == runs["seed"])
     runs["replicate"] = seed.where(same_seed, seed + " on " + test_set)
-    runs = runs.drop(columns="seed")
-    runs["test_set"] = test_set.where(~is_drawn, drawn["kind"])
+    runs = runs.drop(columns=["seed", "test_set_seed"])
+    runs["test_set"] = test_set.where(~is_drawn, runs["test_set_kind"])
     is_number = (runs["status"] == "ok") & np.isfinite(runs["value"].astype(float))
     runs["value"] = runs["value"].astype(float).where(is_number)
     runs["status"] = runs["status"].where(is_number | (runs["status"] != "ok"), "missing")
@@ -243,7 +251,7 @@ def _runs(metrics: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"Two values for the same run and metric: {twice.iloc[0][run].to_dict()}.")
     # A failed run of a dataset without masks lacks no pixel metric: it could not have had one.
     runs["status"] = runs["status"].mask(_cannot_have(runs), "not_available")
-    runs = _with_all(runs, ["dataset", "category", *_SETTING, "replicate"], ["metric"], within=["test_set"])
+    runs = _with_all(runs, ["dataset", "category", *_SETTING, "replicate"], ["metric"], within=_TEST_SET)
     return _with_all(runs, ["dataset", "category", *_SETTING, "metric"], ["replicate"], within=_SETTING)
 
 
@@ -253,7 +261,7 @@ def _with_all_categories(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _with_all_datasets(runs: pd.DataFrame) -> pd.DataFrame:
     group = [*_SETTING, "replicate", "metric"]
-    return _with_all(runs, group, ["dataset", "category"], within=["condition", "test_set"])
+    return _with_all(runs, group, ["dataset", "category"], within=["condition", "condition_kind", *_TEST_SET])
 
 
 def _with_all(runs: pd.DataFrame, group: list[str], part: list[str], within: list[str]) -> pd.DataFrame:
@@ -304,20 +312,20 @@ def _table(
 
 def _in_reading_order(lines: pd.DataFrame) -> pd.DataFrame:
     """Detectors that are compared stand together; otherwise each name keeps the order of its first appearance."""
-    order = ("dataset", "category", "image_size", "condition", "test_set", "detector")
+    order = ("dataset", "category", "image_size", "condition", "condition_kind", *_TEST_SET, "detector")
     places = {name: pd.factorize(lines[name])[0] for name in order if name in lines}
     return lines.iloc[pd.DataFrame(places).sort_values(list(places), kind="stable").index]
 
 
 def _line_status(runs: pd.DataFrame, keys: list[str]) -> pd.Series:
     """Status of a mean over each group of runs: ok and not_available only where all parts are."""
-    counts = pd.DataFrame({name: runs["status"] == name for name in ("ok", "not_available", "failed")})
+    counts = pd.DataFrame({name: runs["status"] == name for name in ("ok", "not_available", *HOLES)})
     counts = counts.assign(all=True).groupby([runs[key] for key in keys], sort=False).sum()
     choices = [
         (counts["ok"] == counts["all"], "ok"),
         (counts["not_available"] == counts["all"], "not_available"),
         (counts["ok"] > 0, "incomplete"),
-        (counts["failed"] > 0, "failed"),
+        *((counts[hole] > 0, hole) for hole in HOLES),
     ]
     found = np.select([condition for condition, _ in choices], [name for _, name in choices], "missing")
     return pd.Series(found, index=counts.index, dtype=object)
@@ -339,7 +347,7 @@ def _line_remarks(runs: pd.DataFrame, status: pd.Series, keys: list[str], column
         present = [name for name in columns if name in METRICS or name in by_metric]
         # A mean over datasets of which none can have the metric has no runs at all.
         lacking = [name for name in present if by_metric.get(name, "not_available") == "not_available"]
-        kinds = [kind for kind in ("incomplete", "failed", "missing", "ok") if kind in by_metric.values()]
+        kinds = [kind for kind in ("incomplete", *HOLES, "ok") if kind in by_metric.values()]
         line = (kinds[0] if kinds else "not_available", " ".join(lacking), missing.get(_as_tuple(key), ""))
         lines.append((*_as_tuple(key), *line))
     return pd.DataFrame(lines, columns=[*keys, "status", "not_available", "missing"])

@@ -25,15 +25,14 @@ from numpy.typing import NDArray
 from shopfloor.metrics import UndefinedMetric, image_metrics
 from shopfloor.metrics.bootstrap import bootstrap_image_metrics, draw_counts
 from shopfloor.metrics.names import IMAGE_METRICS
-from shopfloor.report.baseline import baseline_condition
+from shopfloor.report.baseline import Baseline, baseline_of
 from shopfloor.report.tables import CELL
 
-INTERVALS = [*CELL, "test_set", "metric", "value", "low", "high", "note"]
+INTERVALS = [*CELL, "condition_kind", "test_set", "test_set_kind", "metric", "value", "low", "high", "note"]
 MEAN_INTERVALS = ["metric", "image_size", "detector", "value", "low", "high", "missing"]
 DIFFERENCES = ["metric", "image_size", "detector_a", "detector_b", "difference", "low", "high", "inside_noise"]
 
-_SCORED = [*CELL, "test_set"]
-_FULL = "full"
+_SCORED = [*CELL, "condition_kind", "test_set", "test_set_kind"]
 _CELLS_PER_REMARK = 100
 _LOG = logging.getLogger(__name__)
 
@@ -51,9 +50,9 @@ def certainty_tables(
     """Intervals of cells, of detectors' means and of the differences between detectors, from one bootstrap.
 
     Args:
-        scores: Raw scores of every test image of every cell: ``dataset, category, detector, image_size, condition,
-            seed, test_set, image, label`` (good or bad), ``defect_type, pred_score``. The order of the lines does not
-            matter, except that the baseline is the first condition where none is ``clean``.
+        scores: Raw scores of every test image of every cell: the columns of `shopfloor.cell.Cell.scored`, ``image,
+            label`` (good or bad), ``defect_type, pred_score``. The order of the lines does not matter, except that the
+            baseline is the first condition where none is clean.
         settings: ``resamples`` (B), ``level`` (share of resamples inside an interval, between 0 and 1), ``seed``.
         metrics: The metrics table, which knows the cells that have no scores and the test sets that are measured in
             another way (the domains of AeBAD, protocol 4.4, whose scores are left out here). Without it every cell of
@@ -71,18 +70,19 @@ def certainty_tables(
     Raises:
         ValueError: Two lines for one image of a cell; or detectors to be compared were tested on different images.
     """
-    condition = baseline_condition(scores if metrics is None else metrics)
+    baseline = baseline_of(scores if metrics is None else metrics)
     planned = (scores if metrics is None else metrics)[_SCORED].drop_duplicates()
     scores = scores.merge(planned, on=_SCORED) if metrics is not None else scores
+    of_baseline = baseline.rows_of(planned)[_SCORED]
+    keys = set(of_baseline.itertuples(index=False, name=None))
     lines: list[dict[str, Any]] = []
-    baseline: dict[tuple[Any, ...], Samples | None] = {}
-    for cell, samples, note in _bootstrap_cells(scores, settings, _groups_apart(group_metrics), condition):
+    known: dict[tuple[Any, ...], Samples | None] = {}
+    for cell, samples, note in _bootstrap_cells(scores, settings, _groups_apart(group_metrics), baseline):
         lines += _interval_lines(cell, samples, note, settings["level"])
-        if cell["condition"] == condition and cell["test_set"] == _FULL:
-            baseline[tuple(cell[name] for name in CELL)] = samples
+        if tuple(cell[name] for name in _SCORED) in keys:
+            known[tuple(cell[name] for name in CELL)] = samples
     intervals = _in_order(pd.DataFrame(lines, columns=INTERVALS), [*_SCORED, "metric"])
-    is_baseline = (planned["condition"] == condition) & (planned["test_set"] == _FULL)
-    means = _Means(planned.loc[is_baseline, CELL], baseline)
+    means = _Means(of_baseline[CELL], known)
     mean_intervals, differences = _mean_tables(means, settings["level"])
     return intervals, mean_intervals, differences
 
@@ -153,13 +153,13 @@ def leader(mean_intervals: pd.DataFrame, differences: pd.DataFrame, metric: str,
 
 
 def _bootstrap_cells(
-    scores: pd.DataFrame, settings: Settings, apart: Mapping[str, Sequence[str]], condition: str
+    scores: pd.DataFrame, settings: Settings, apart: Mapping[str, Sequence[str]], baseline: Baseline
 ) -> Iterator[tuple[dict[str, Any], Samples | None, str]]:
     """Coordinates of each cell, its samples or None, and why there are none."""
     total, done = scores.groupby(_SCORED).ngroups, 0
     for (dataset, _), unordered in scores.groupby(["dataset", "category"]):
         part = unordered.sort_values("image", kind="stable")
-        _check_images(part, condition)
+        _check_images(part, baseline)
         groups = apart.get(str(dataset), ())
         draws = _Draws(part, settings, groups)
         for key, lines in part.groupby(_SCORED):
@@ -173,13 +173,12 @@ def _bootstrap_cells(
                 _LOG.info("Intervals of %d of %d cells are there.", done, total)
 
 
-def _check_images(part: pd.DataFrame, condition: str) -> None:
+def _check_images(part: pd.DataFrame, baseline: Baseline) -> None:
     """Every image once per cell; those of the baseline the same for all detectors that were given the same seed."""
     twice = part[part.duplicated([*_SCORED, "image"])]
     if not twice.empty:
         raise ValueError(f"Two scores of the same image of a cell: {twice.iloc[0][[*_SCORED, 'image']].to_dict()}.")
-    compared = part[(part["condition"] == condition) & (part["test_set"] == _FULL)]
-    for _, group in compared.groupby(["image_size", "seed"]):
+    for _, group in baseline.rows_of(part).groupby(["image_size", "seed"]):
         tested = {
             str(name): list(zip(lines["image"], lines["label"], strict=True))
             for name, lines in group.groupby("detector")
@@ -247,7 +246,7 @@ def _groups_apart(group_metrics: pd.DataFrame | None) -> dict[str, tuple[str, ..
     """The types of defects that are measured apart, by dataset: the groups of full test sets."""
     if group_metrics is None:
         return {}
-    groups = group_metrics[group_metrics["test_set"] == _FULL].groupby("dataset")["group"]
+    groups = group_metrics[group_metrics["test_set_kind"] == "full"].groupby("dataset")["group"]
     return {str(dataset): tuple(sorted(set(names))) for dataset, names in groups}
 
 

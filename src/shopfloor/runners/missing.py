@@ -16,8 +16,8 @@ class MissingResult:
     """A result that may not be used.
 
     Attributes:
-        status: ``failed`` when a node that it depends on raised in this run, ``missing`` when it was never computed,
-            ``outdated`` when it was made from other inputs than those there now.
+        status: ``failed`` when a node that it depends on raised in this run or its file is damaged, ``outdated`` when
+            it exists but was made from other inputs than those there now, ``missing`` when it was never computed.
         reason: The error's text, or what to do.
     """
 

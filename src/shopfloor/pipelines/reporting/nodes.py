@@ -6,8 +6,8 @@ Every function takes one input per cell, in the order of the cells it is bound t
 
 from __future__ import annotations
 
+import logging
 import platform
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
@@ -21,6 +21,7 @@ from plotly.graph_objects import Figure
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.catalog.result_table import typed
 from shopfloor.metrics.names import IMAGE_METRICS, PIXEL_METRICS
+from shopfloor.report.tables import CELL
 from shopfloor.runners.missing import MissingResult
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 Coordinates = dict[str, Any]
 Plan = dict[str, Any]
 
-_CELL = ["dataset", "category", "detector", "image_size", "condition", "seed"]
-_SCORED = [*_CELL, "test_set"]
+_TRAINING = ["dataset", "category", "detector", "image_size", "condition", "condition_kind", "condition_amount", "seed"]
+_TEST_SET = ["test_set", "test_set_kind"]
+_SCORED = [*_TRAINING, *_TEST_SET, "test_set_seed"]
 _COSTS = [
     "fit_seconds", "predict_ms_per_image", "peak_memory_mb", "peak_gpu_memory_mb", "parameters", "epochs",
     "stopped_epoch", "best_epoch",
@@ -41,6 +43,8 @@ _DRAWN_COSTS = ("predict_ms_per_image", "fit_seconds", "peak_memory_mb", "parame
 #: Endings of the files in which each of the paper's tables is kept.
 TABLE_FORMATS = ("html", "csv", "md", "tex")
 _LOG = ["epoch", "seconds", "learning_rate", "loss", "value"]
+_MEASURED = ["metric", "value", "status", "note"]
+_LOGGER = logging.getLogger(__name__)
 _LIBRARIES = ("shopfloor", "kedro", "torch", "torchvision", "anomalib", "lightning", "timm", "numpy")
 
 
@@ -67,12 +71,12 @@ def collect_metrics(
 
     Returns:
         ``metrics``: one line per cell and metric: coordinates, ``metric``, ``value`` (fraction, NaN for a hole),
-        ``status`` (``ok``, ``not_available``, ``failed``, ``missing``), ``note``. ``group_metrics``: such lines with a
-        column ``group``, for domains and types of anomalies that were measured apart.
+        ``status`` (``ok``, ``not_available``, ``failed``, ``outdated``, ``missing``), ``note``. ``group_metrics``: such
+        lines with a column ``group``, for domains and types of anomalies that were measured apart.
     """
     tables = [
         _holes(cell, table) if isinstance(table, MissingResult) else table
-        for cell, table in zip(cells, metrics, strict=True)
+        for cell, table in _whole("metrics", [*_SCORED, "group", *_MEASURED], cells, metrics)
     ]
     together = pd.concat(tables, ignore_index=True)
     is_value = together["group"] == ""
@@ -91,14 +95,16 @@ def collect_costs(*records: dict[str, Any] | MissingResult, cells: Sequence[Coor
         (those it was trained with), ``status``, ``note``.
     """
     lines = []
-    for cell, fit, predict in zip(cells, records[: len(cells)], records[len(cells) :], strict=True):
+    fits = _whole("record of the training", ["fit_seconds"], cells, records[: len(cells)])
+    predictions = _whole("record of the prediction", ["predict_ms_per_image"], cells, records[len(cells) :])
+    for (cell, fit), (_, predict) in zip(fits, predictions, strict=True):
         facts = {**_facts(predict), **_facts(fit)}
         hole = next((record for record in (fit, predict) if isinstance(record, MissingResult)), None)
         lines.append(
             {
-                **{key: cell[key] for key in _CELL},
+                **{key: cell[key] for key in _TRAINING},
                 **{key: facts.get(key) for key in (*_COSTS, *_COST_FACTS)},
-                "libraries": _libraries(facts.get("versions", {})),
+                "libraries": _libraries(facts.get("versions")),
                 "status": hole.status if hole else "ok",
                 "note": hole.reason if hole else "",
             }
@@ -106,8 +112,9 @@ def collect_costs(*records: dict[str, Any] | MissingResult, cells: Sequence[Coor
     return typed(pd.DataFrame(lines))
 
 
-def _libraries(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in versions.items())
+def _libraries(versions: Any) -> str:
+    known = versions if isinstance(versions, Mapping) else {}
+    return ", ".join(f"{name} {number}" for name, number in known.items())
 
 
 def collect_scores(*scores: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
@@ -120,10 +127,11 @@ def collect_scores(*scores: pd.DataFrame | MissingResult, cells: Sequence[Coordi
     Returns:
         Coordinates, ``image``, ``label``, ``defect_type``, ``pred_score``.
     """
-    columns = [*_SCORED, "image", "label", "defect_type", "pred_score"]
+    of_image = ["image", "label", "defect_type", "pred_score"]
+    columns = [*_SCORED, *of_image]
     tables = [
         table.assign(**{key: cell[key] for key in _SCORED})[columns]
-        for cell, table in zip(cells, scores, strict=True)
+        for cell, table in _whole("scores", of_image, cells, scores)
         if not isinstance(table, MissingResult)
     ]
     return pd.concat(tables, ignore_index=True) if tables else typed(pd.DataFrame(columns=columns))
@@ -136,16 +144,16 @@ def collect_categories(
 
     Args:
         reports: Account of the resize of each category and image size.
-        cells: Coordinates of each, of which dataset, category and image size count.
+        cells: Coordinates of a cell of each.
 
     Returns:
         One line per category and image size; a category that could not be read has its names only.
     """
+    names = ["dataset", "category", "image_size"]
+    categories = [{key: cell[key] for key in names} for cell in cells]
     tables = [
-        pd.DataFrame([{key: cell[key] for key in ("dataset", "category", "image_size")}])
-        if isinstance(report, MissingResult)
-        else report
-        for cell, report in zip(cells, reports, strict=True)
+        pd.DataFrame([category]) if isinstance(report, MissingResult) else report
+        for category, report in _whole("account of the images", names, categories, reports)
     ]
     return typed(pd.concat(tables, ignore_index=True))
 
@@ -162,11 +170,11 @@ def collect_training_log(*logs: pd.DataFrame | MissingResult, cells: Sequence[Co
         name), ``value``. A detector that logs no loss has lines without ``loss`` and ``value``.
     """
     tables = [
-        _long(log).assign(**{key: cell[key] for key in _CELL})[[*_CELL, *_LOG]]
-        for cell, log in zip(cells, logs, strict=True)
+        _long(log).assign(**{key: cell[key] for key in CELL})[[*CELL, *_LOG]]
+        for cell, log in _whole("log of the training", ["epoch", "seconds"], cells, logs)
         if not isinstance(log, MissingResult)
     ]
-    return typed(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*_CELL, *_LOG]))
+    return typed(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*CELL, *_LOG]))
 
 
 def _long(log: pd.DataFrame) -> pd.DataFrame:
@@ -225,12 +233,14 @@ def collect_drift_counts(
     *reports: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
 ) -> pd.DataFrame:
     """How often each transform was drawn, per category and drift seed; of what could not be made there is nothing."""
+    names, counts = ["dataset", "category", "test_set"], ["transform", "images", "emptied"]
+    test_sets = [{key: cell[key] for key in names} for cell in cells]
     tables = [
-        report.assign(dataset=cell["dataset"], category=cell["category"], test_set=cell["test_set"])
-        for cell, report in zip(cells, reports, strict=True)
+        report.assign(**test_set)
+        for test_set, report in _whole("account of the drift", counts, test_sets, reports)
         if not isinstance(report, MissingResult)
     ]
-    columns = ["dataset", "category", "test_set", "transform", "images", "emptied"]
+    columns = [*names, *counts]
     return typed(pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns))
 
 
@@ -244,12 +254,11 @@ def draw_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[Figure, Fi
     Returns:
         Image AUROC by category; image AUROC against prediction time, training time, memory and number of parameters.
     """
-    from shopfloor.report.baseline import baseline_condition
     from shopfloor.report.cost_figures import cost_figure
     from shopfloor.report.figures import metric_by_category
 
     size = int(metrics["image_size"].iloc[0])
-    by_category = metric_by_category(metrics, "image_auroc", size, baseline_condition(metrics))
+    by_category = metric_by_category(metrics, "image_auroc", size)
     latency, fit_time, memory, parameters = (cost_figure(metrics, costs, cost) for cost in _DRAWN_COSTS)
     return by_category, latency, fit_time, memory, parameters
 
@@ -357,7 +366,7 @@ def raise_drift_alarm(scores: pd.DataFrame, settings: dict[str, Any]) -> tuple[p
         settings: ``batch_sizes``, ``repetitions``, ``false_alarms``, ``seed``.
 
     Returns:
-        One line per cell and drift seed; one line per detector, means.
+        One line per cell, drift seed and batch size; one line per detector, means.
     """
     from shopfloor.report.drift_alarm import alarm_summary, drift_alarm
 
@@ -422,14 +431,16 @@ def print_figure(figure: Figure) -> Image:
     return draw(figure)
 
 
-def render_report(plan: Plan, *, titles: Mapping[str, Sequence[str]], **results: Any) -> str:
+def render_report(
+    plan: Plan, *, titles: Mapping[str, Sequence[str]], paper_tables: Sequence[str], **results: Any
+) -> str:
     """The report of an experiment as one self-contained HTML page.
 
     Args:
         plan: The experiment's plan.
         titles: Kind (an attribute of `PagePictures`) and title of each picture, by its name among the results.
-        results: The attributes of `shopfloor.report.results.Results`, the paper's tables as HTML under names such as
-            ``table_4``, and pictures.
+        paper_tables: Names of the paper's tables among the results.
+        results: The attributes of `shopfloor.report.results.Results`, the paper's tables as HTML, and pictures.
 
     Returns:
         HTML.
@@ -444,20 +455,20 @@ def render_report(plan: Plan, *, titles: Mapping[str, Sequence[str]], **results:
         picture = results.pop(name)
         if not isinstance(picture, MissingResult):
             pictures[kind][title] = picture
-    content = _contents(results)
+    content, names = _contents(results, paper_tables), [*CELL, *_TEST_SET]
     histograms = {
-        cell_label(dict(zip(_SCORED, key, strict=True))): score_histogram(table)
-        for key, table in content.scores.groupby(_SCORED, sort=False)
+        cell_label(dict(zip(names, key, strict=True))): score_histogram(table)
+        for key, table in content.scores.groupby(names, sort=False)
     }
     figures = {**overview_figures(content.metrics, content.costs), **training_figures(content.training_log)}
     return render_page(_run(plan, content.costs), content, figures, histograms, PagePictures(**pictures))
 
 
-def summarise(plan: Plan, **results: Any) -> dict[str, Any]:
+def summarise(plan: Plan, *, paper_tables: Sequence[str], **results: Any) -> dict[str, Any]:
     """What the page over all experiments says about this one, as plain data."""
     from shopfloor.report.summary import summarise as sum_up
 
-    content = _contents(results)
+    content = _contents(results, paper_tables)
     return sum_up(_run(plan, content.costs), content)
 
 
@@ -473,15 +484,15 @@ def render_front_page(*summaries: dict[str, Any] | MissingResult, experiments: S
     """
     from shopfloor.report.front_page import render_front_page as render
 
-    return render({name: each for name, each in zip(experiments, summaries, strict=True) if isinstance(each, dict)})
+    return render(dict(zip(experiments, summaries, strict=True)))
 
 
-def _contents(results: dict[str, Any]) -> Results:
-    """What pages are made of, with the paper's tables, ``table_4`` and so on, in one place."""
+def _contents(results: dict[str, Any], paper_tables: Sequence[str]) -> Results:
+    """What pages are made of, with the paper's tables in one place."""
     from shopfloor.report.results import Results
 
-    tables = {name: text for name, text in results.items() if re.fullmatch(r"table_\d+", name)}
-    return Results(**{name: each for name, each in results.items() if name not in tables}, paper_tables=tables)
+    tables = {name: results.pop(name) for name in paper_tables}
+    return Results(**results, paper_tables=tables)
 
 
 def _run(plan: Plan, costs: pd.DataFrame) -> Run:
@@ -516,6 +527,33 @@ def _holes(cell: Coordinates, hole: MissingResult) -> pd.DataFrame:
     return pd.DataFrame([{**line, "metric": name} for name in (*IMAGE_METRICS, *PIXEL_METRICS)])
 
 
+def _whole(
+    what: str, needed: Sequence[str], cells: Sequence[Coordinates], results: Sequence[Any]
+) -> list[tuple[Coordinates, Any]]:
+    """Each cell with its result; one whose content is damaged is a hole, so that it costs its own cell only."""
+    pairs: list[tuple[Coordinates, Any]] = []
+    for cell, result in zip(cells, results, strict=True):
+        damage = _damage(result, needed)
+        if not damage:
+            pairs.append((cell, result))
+            continue
+        where = ", ".join(f"{key} {cell[key]}" for key in (*CELL, "test_set") if key in cell)
+        reason = f"The {what} of {where}: {damage}. Delete the file and run with --only-missing-outputs."
+        _LOGGER.warning(reason)
+        pairs.append((cell, MissingResult("failed", reason)))
+    return pairs
+
+
+def _damage(result: Any, needed: Sequence[str]) -> str:
+    """What is wrong with a record or a table; nothing where it has all that is needed."""
+    if isinstance(result, MissingResult):
+        return ""
+    if not isinstance(result, Mapping | pd.DataFrame):
+        return f"expected names and values, found {str(result)[:40]}"
+    lacking = [name for name in needed if name not in result]
+    return f"no {', '.join(lacking)} in it" if lacking else ""
+
+
 def _facts(record: dict[str, Any] | MissingResult) -> dict[str, Any]:
     return {} if isinstance(record, MissingResult) else record
 
@@ -523,6 +561,6 @@ def _facts(record: dict[str, Any] | MissingResult) -> dict[str, Any]:
 def cell_label(cell: Coordinates) -> str:
     """The coordinates of a cell as a title."""
     names = [cell["dataset"], cell["category"], cell["detector"], f"{cell['image_size']} px", cell["condition"]]
-    if cell["test_set"] != "full":
+    if cell["test_set_kind"] != "full":
         names.append(str(cell["test_set"]).replace("_", " "))
     return " · ".join([*names, f"seed {cell['seed']}"])

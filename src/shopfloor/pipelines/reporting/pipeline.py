@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.cell import FULL_TEST_SET, Cell, each_once
+from shopfloor.cell import CLEAN_KINDS, Cell, each_once
 from shopfloor.experiments import EXPERIMENTS
 from shopfloor.grid import Experiment
 from shopfloor.pipelines.binding import bind
@@ -121,25 +122,28 @@ def _paper_tables(experiment: Experiment) -> list[str]:
 
 def _figure_nodes(experiment: Experiment) -> list[Node]:
     """Interactive figures, and each as a picture for print."""
-    of_costs = ["latency_figure", "fit_time_figure", "memory_figure", "parameters_figure"]
-    steps: list[_Step] = [
-        (nodes.draw_figures, ["metrics", "costs"], ["image_auroc_figure", *of_costs]),
-        (nodes.rank_detectors, ["metrics"], ["rank_table", "rank_figure"]),
+    of_costs = ["latency", "fit_time", "memory", "parameters"]
+    steps: list[_FigureStep] = [
+        (nodes.draw_figures, ["metrics", "costs"], [], ["image_auroc", *of_costs]),
+        (nodes.rank_detectors, ["metrics"], ["rank_table"], ["rank"]),
         *_FIGURES.get(experiment.name, ()),
     ]
-    figures = [output for _, _, outputs in steps for output in outputs if output.endswith("_figure")]
     prints = [
         Node(
             func=nodes.print_figure,
-            inputs=experiment.dataset_name(figure),
-            outputs=experiment.dataset_name(figure.replace("_figure", "_print")),
-            name=f"{experiment.name}.print_{figure}",
+            inputs=experiment.dataset_name(f"{figure}_figure"),
+            outputs=experiment.dataset_name(f"{figure}_print"),
+            name=f"{experiment.name}.print_{figure}_figure",
             namespace=STAGE,
         )
+        for *_, figures in steps
         for figure in figures
     ]
     return [
-        *(_sum_up(experiment, *step) for step in steps),
+        *(
+            _sum_up(experiment, function, inputs, [*tables, *(f"{figure}_figure" for figure in figures)])
+            for function, inputs, tables, figures in steps
+        ),
         *prints,
         *(node for cells in _groups(experiment) for node in _picture_nodes(experiment, cells)),
     ]
@@ -152,10 +156,11 @@ def _page_nodes(experiment: Experiment) -> list[Node]:
     contents |= {table: name(f"{table}.html") for table in _paper_tables(experiment)}
     if drifted:
         contents |= {each: name(each) for each in ("drift_counts", "drift_alarm_table")}
-    pictures = _pictures(experiment)
+    pictures, tables = _pictures(experiment), _paper_tables(experiment)
+    titles = {key: facts for key, (*facts, _) in pictures.items()}
     return [
         Node(
-            func=bind(nodes.render_report, titles={key: facts for key, (*facts, _) in pictures.items()}),
+            func=bind(nodes.render_report, titles=titles, paper_tables=tables),
             inputs={**contents, **{key: dataset for key, (*_, dataset) in pictures.items()}},
             outputs=name("report"),
             name=f"{experiment.name}.render_report",
@@ -163,7 +168,7 @@ def _page_nodes(experiment: Experiment) -> list[Node]:
             tags=[TOLERANT, REPORT_TAG],
         ),
         Node(
-            func=nodes.summarise,
+            func=bind(nodes.summarise, paper_tables=tables),
             inputs=contents,
             outputs=name("summary"),
             name=f"{experiment.name}.summarise",
@@ -204,13 +209,11 @@ def _drifted(experiment: Experiment) -> list[Cell]:
 
 def _groups(experiment: Experiment) -> list[list[Cell]]:
     """The cells that can be seen side by side: several detectors on the same undrifted test images."""
-    plain = [cell for cell in experiment.cells if not cell.drift and cell.test_set == FULL_TEST_SET]
-    conditions = [cell.condition.name for cell in plain]
-    baseline = "clean" if "clean" in conditions else next(iter(conditions), "")
+    plain = [cell for cell in experiment.cells if cell.test_set_kind == "full"]
+    clean = [cell for cell in plain if cell.condition.kind in CLEAN_KINDS]
     groups: dict[str, dict[str, Cell]] = {}
-    for cell in plain:
-        if cell.condition.name == baseline:
-            groups.setdefault(cell.images_name, {}).setdefault(cell.detector, cell)
+    for cell in clean or [cell for cell in plain if cell.condition.name == plain[0].condition.name]:
+        groups.setdefault(cell.images_name, {}).setdefault(cell.detector, cell)
     return [list(cells.values()) for cells in groups.values() if len(cells) > 1]
 
 
@@ -284,7 +287,10 @@ def _coordinates(cells: Iterable[Cell]) -> list[dict[str, Any]]:
     return [cell.coordinates for cell in cells]
 
 
+#: Function, what it takes, what it makes.
 _Step = tuple[Callable[..., Any], list[str], list[str]]
+#: Function, what it takes, the tables and then the figures that it makes; figures without ``_figure``.
+_FigureStep = tuple[Callable[..., Any], list[str], list[str], list[str]]
 
 #: What the paper published, and where it contradicts itself.
 _PUBLISHED = ("reference.paper_results", "reference.paper_contradictions")
@@ -307,10 +313,10 @@ _TABLES: dict[str, tuple[_Step, ...]] = {
 }
 
 #: As above, figures.
-_FIGURES: dict[str, tuple[_Step, ...]] = {
-    "input_size": ((nodes.draw_size_figure, ["metrics"], ["size_figure"]),),
-    "data_drift": ((nodes.draw_drift_figure, ["metrics"], ["drift_figure"]),),
-    "noisy_labels": ((nodes.draw_noise_figure, ["metrics"], ["noise_figure"]),),
+_FIGURES: dict[str, tuple[_FigureStep, ...]] = {
+    "input_size": ((nodes.draw_size_figure, ["metrics"], [], ["size"]),),
+    "data_drift": ((nodes.draw_drift_figure, ["metrics"], [], ["drift"]),),
+    "noisy_labels": ((nodes.draw_noise_figure, ["metrics"], [], ["noise"]),),
 }
 
 
@@ -342,7 +348,12 @@ def _plan(experiment: Experiment) -> dict[str, Any]:
             cell.detector: {**cell.detector_settings, "networks": dict(cell.network_settings)} for cell in cells
         },
         "cells": [
-            {**cell.coordinates, "split": cell.condition.split, "metrics": cell.metrics, "checkpoint": cell.checkpoint}
+            {
+                **{name: value for name, value in cell.coordinates.items() if pd.notna(value)},  # JSON has no NaN
+                "split": cell.condition.split,
+                "metrics": cell.metrics,
+                "checkpoint": cell.checkpoint,
+            }
             for cell in cells
         ],
     }
