@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from shopfloor.config import ConfigError, ProjectConfigLoader, project_parameters
+from shopfloor.grid import expand_experiments
+from shopfloor.parameter_checks import GridError
 from shopfloor.settings import CONFIG_LOADER_ARGS
 
 
@@ -41,20 +43,48 @@ def test_a_parameter_of_the_command_line_wins(project: Path) -> None:
     assert found["detectors"]["padim"]["init_args"] == {"layers": ["blocks.1", "blocks.2"], "n_features": 5}
 
 
+@pytest.mark.parametrize("env", [None, "test"])
 @pytest.mark.parametrize(
     ("local", "texts"),
     [
-        ("detectors: [padim]", ["detectors: a mapping in conf/base", "['padim'] in conf/local"]),
+        ("datasets: [elpv]", ["datasets: a mapping in conf/base", "['elpv'] in conf/local"]),
+        ("own_data:\n\tparts:\n\t\troot: /x", ["conf/local/parameters.yml cannot be read", "'\\t'", "line 2"]),
         (
-            "detectors: {padim: {init_args: [1]}}",
-            ["detectors.padim.init_args: a mapping in conf/base, [1] in conf/local"],
+            "own_data:\n  a: {root: /x}\nown_data:\n  b: {root: /x}",
+            ["conf/local/parameters.yml cannot be read", "duplicate key own_data", "line 3"],
         ),
-        ("detectors: {padim: ", ["conf/local"]),
     ],
 )
-def test_files_that_do_not_fit_together_are_explained(project: Path, local: str, texts: list[str]) -> None:
+def test_files_that_cannot_be_read_are_explained_under_every_environment(
+    project: Path, env: str | None, local: str, texts: list[str]
+) -> None:
     (project / "conf/local/parameters.yml").write_text(local + "\n", encoding="utf-8")
     with pytest.raises(ConfigError) as error:
-        parameters(project)
+        parameters(project, env)
     for text in texts:
         assert text in error.value.message
+
+
+def test_what_only_the_machine_may_say_is_compared_without_an_environment(project: Path) -> None:
+    (project / "conf/local/parameters.yml").write_text("detectors: {padim: {init_args: [1]}}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"detectors.padim.init_args: a mapping in conf/base, \[1\] in conf/local"):
+        parameters(project)
+
+
+def test_a_file_of_another_encoding_is_named(project: Path) -> None:
+    (project / "conf/local/parameters.yml").write_bytes(b"own_data: {parts: {root: \xe4}}\n")
+    with pytest.raises(ConfigError, match=r"conf/local/parameters.yml cannot be read: 'utf-8' codec"):
+        parameters(project, "test")
+
+
+def test_own_data_that_is_no_mapping_is_refused_by_the_grid(project: Path) -> None:
+    (project / "conf/local/parameters.yml").write_text("own_data: parts\n", encoding="utf-8")
+    with pytest.raises(GridError, match="own_data: expected names with settings below them, found 'parts'"):
+        expand_experiments(parameters(project))
+
+
+def test_an_unknown_environment_or_source_is_told(project: Path) -> None:
+    with pytest.raises(ConfigError, match="'papr' is unknown. Did you mean paper"):
+        parameters(project, "papr")
+    with pytest.raises(ConfigError, match="it has no folder base"):
+        ProjectConfigLoader(str(project), **CONFIG_LOADER_ARGS)

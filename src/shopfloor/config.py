@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +19,8 @@ from kedro.utils import find_kedro_project
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
+
+from shopfloor.parameter_checks import unknown
 
 logger = logging.getLogger(__name__)
 
@@ -49,35 +52,56 @@ class ProjectConfigLoader(OmegaConfigLoader):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._check_folders()
         ProjectConfigLoader.latest = self
+
+    @property
+    def _run_env(self) -> str:
+        return str(self.env or self.default_run_env)
+
+    def _check_folders(self) -> None:
+        """Refuse an environment or a source without its folder."""
+        if self._protocol != "file":  # an archive, or a place in the cloud
+            return
+        source = Path(self.conf_source)
+        if not (source / self.base_env).is_dir():
+            raise ConfigError(f"{source} is not the project's configuration: it has no folder {self.base_env}.")
+        if not (source / self._run_env).is_dir():
+            environments = [path.name for path in source.iterdir() if path.is_dir()]
+            text = unknown("--env", self._run_env, environments)
+            raise ConfigError(f"{text} An environment is a folder in {source}.")
 
     def __getitem__(self, key: str) -> Any:
         try:
             config = super().__getitem__(key)
-        except (OmegaConfBaseException, YAMLError) as error:
+            if key != "parameters":
+                return config
+            if self._run_env != LOCAL_ENV:
+                merged: Any = OmegaConf.to_container(OmegaConf.merge(config, self._local_blocks()))
+                config = merged
+        except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(self._explain(key, error)) from error
-        if key != "parameters":
-            return config
-        if (self.env or self.default_run_env) != LOCAL_ENV:
-            merged: Any = OmegaConf.to_container(OmegaConf.merge(config, self._local_blocks()))
-            config = merged
         return self._with_absolute_roots(config)
 
     def _explain(self, key: str, error: Exception) -> str:
-        """What is wrong with the files of this environment; OmegaConf names neither file nor key."""
-        env = self.env or self.default_run_env
+        """What is wrong with the files of the environment and of conf/local; OmegaConf names neither file nor key."""
+        loaded: dict[str, Any] = {}
+        for env in dict.fromkeys([self.base_env, self._run_env, LOCAL_ENV]):
+            for path in sorted(Path(self.conf_source, env).rglob(f"{key}*.y*ml")):
+                try:
+                    OmegaConf.load(path)
+                except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as unreadable:
+                    return f"{path} cannot be read: {' '.join(str(unreadable).split())}"
+            with suppress(OmegaConfBaseException, MissingConfigException):
+                loaded[env] = OmegaConfigLoader(self.conf_source, base_env=env, default_run_env=env)[key]
+        sources = [f"conf/{env}" for env in loaded] + (["--params"] if self.runtime_params else [])
         what = str(error).partition("\n")[0]
-        text = f"The {key} files in conf/{self.base_env} and conf/{env} cannot be read together: {what}"
-        try:
-            base, other = (
-                OmegaConfigLoader(self.conf_source, base_env=each, default_run_env=each)[key]
-                for each in (self.base_env, env)
-            )
-            clashes = _clashes(base, other)
-        except (OmegaConfBaseException, YAMLError, MissingConfigException):
-            clashes = []
+        text = f"The {key} files in {', '.join(sources)} cannot be read together: {what}"
+        base = loaded.pop(self.base_env, {})
         found = "".join(
-            f"\n  {path}: {one} in conf/{self.base_env}, {other} in conf/{env}" for path, one, other in clashes
+            f"\n  {path}: {one} in conf/{self.base_env}, {other} in conf/{env}"
+            for env, config in loaded.items()
+            for path, one, other in _clashes(base, config)
         )
         return text + found
 
@@ -102,7 +126,8 @@ class ProjectConfigLoader(OmegaConfigLoader):
         """Folders are relative to the project, as in the catalog, wherever the command or notebook was started."""
         project = Path(self.conf_source).resolve().parent
         for block, keys in _FOLDER_KEYS.items():
-            for entry in (parameters.get(block) or {}).values():
+            entries = parameters.get(block)
+            for entry in entries.values() if isinstance(entries, dict) else ():  # what is wrong is said with the grid
                 for key in keys if isinstance(entry, dict) else ():
                     if entry.get(key) and isinstance(entry[key], str):
                         entry[key] = str(project / Path(entry[key]).expanduser())

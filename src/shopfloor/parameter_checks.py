@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import click
 
 from shopfloor.cell import Parameters
+
+#: So many names are listed where none is like the one that was asked for.
+_FEW = 20
 
 
 class GridError(click.ClickException):
@@ -39,7 +43,7 @@ def block_of(parameters: Parameters, name: str) -> Parameters:
 
 def list_of(experiment: str, key: str, settings: Parameters) -> list[Any]:
     values = settings.get(key)
-    if isinstance(values, str):  # all that --params can say: Kedro splits it at commas
+    if isinstance(values, str | int | float):  # all that --params can say: Kedro splits it at commas
         values = [values]
     if not isinstance(values, list) or not values:
         raise GridError(f"{experiment}.{key}: expected a list with at least one entry, found {values!r}.")
@@ -65,3 +69,22 @@ def percentage(where: str, key: str, value: Any) -> float:
 
 def joined(names: Iterable[str]) -> str:
     return ", ".join(sorted(map(str, names))) or "none"
+
+
+def unknown(where: str, name: str, known: Iterable[str]) -> str:
+    """Say that a name is unknown, with the names that are most like it.
+
+    Args:
+        where: The option or entry that asks for it.
+        name: What it asks for.
+        known: What it could ask for.
+
+    Returns:
+        One line.
+    """
+    names = sorted(set(known))
+    if like := get_close_matches(name, names) or [each for each in names if name in each][:3]:
+        return f"{where}: {name!r} is unknown. Did you mean {' or '.join(like)}?"
+    if len(names) <= _FEW:
+        return f"{where}: {name!r} is unknown. Known: {joined(names)}."
+    return f"{where}: {name!r} is unknown, and none of {len(names)} known names is like it."
