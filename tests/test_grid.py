@@ -201,6 +201,24 @@ def test_only_narrows_datasets_categories_and_detectors() -> None:
     assert {(c.dataset, c.category, c.detector) for c in cells(narrowed)} == {("cells", "poly", "flow")}
 
 
+def test_a_text_of_only_names_several() -> None:
+    """As ``--params=only.datasets=cells/poly+parts``, where Kedro has no lists."""
+    narrowed = changed("only", {"datasets": "cells/poly+parts", "detectors": "flow+patchcore"})
+    asked = changed("only", {"datasets": ["cells/poly", "parts"], "detectors": ["flow", "patchcore"]})
+    assert cells(narrowed) == cells(asked) != cells()
+    assert {c.dataset for c in cells(narrowed)} == {"cells", "parts"}
+
+
+@pytest.mark.parametrize("only", [None, {}, {"datasets": []}, {"datasets": [], "detectors": []}])
+def test_only_without_keys_or_with_empty_lists_narrows_nothing(only: Any) -> None:
+    assert cells(changed("only", only)) == cells()
+
+
+def test_one_number_is_a_list_of_one() -> None:
+    """As ``--params=model_evaluation.seeds=7``."""
+    assert cells(changed("model_evaluation.seeds", 7)) == cells(changed("model_evaluation.seeds", [7]))
+
+
 @pytest.mark.parametrize(
     ("path", "value", "text"),
     [
@@ -229,6 +247,10 @@ def test_only_narrows_datasets_categories_and_detectors() -> None:
         ),
         ("datasets.cells.folder", "x", "datasets.cells: unknown key folder"),
         ("only.datasets", ["cels"], "only.datasets: cels is unknown"),
+        ("only.datasets", "cells+cels", "only.datasets: cels is unknown"),
+        ("only.datasets", None, "only.datasets: no name is given"),
+        ("only.detectors", " ", "only.detectors: no name is given"),
+        ("model_evaluation.seeds", True, "model_evaluation.seeds: expected a whole number"),
         ("own_data.cells", {"root": "x"}, "own_data: cells is the name of a dataset of the project"),
         ("own_data", {"my.parts": {"root": "x"}}, "'my.parts' cannot be a name"),
         ("detectors.flow.trainer", {"max_epochs": None}, "detectors.flow.trainer: say max_epochs"),

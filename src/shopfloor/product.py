@@ -207,8 +207,16 @@ def _chosen(parameters: Parameters, experiment: str, settings: Parameters, what:
 
 
 def narrowed(parameters: Parameters, what: str, names: list[str]) -> list[str]:
-    only = (parameters.get("only") or {}).get(what) or []
-    only = [str(name) for name in (only if isinstance(only, list) else [only])]
+    """Keep the names that ``only`` asks for: a list (an empty one: all), or one text with ``+`` between the names.
+
+    Raises:
+        GridError: It asks for what is unknown, or holds no name.
+    """
+    only = (parameters.get("only") or {}).get(what, [])
+    if only is None or not str(only).strip():
+        raise GridError(f"only.{what}: no name is given. Name one, or several with + between them, or leave it out.")
+    # --params has no lists, and Kedro splits it at commas.
+    only = [str(name).strip() for name in (only if isinstance(only, list) else str(only).split("+"))]
     known = {*(parameters.get(what) or {}), *((parameters.get("own_data") or {}) if what == "datasets" else {})}
     if unknown := [name for name in only if name.partition("/")[0] not in known]:
         raise GridError(f"only.{what}: {joined(unknown)} is unknown. Known: {joined(known)}.")
