@@ -12,6 +12,8 @@ warnings.filterwarnings("ignore", message="One or more dataset names contain '.'
 warnings.filterwarnings("ignore", module="lightning")
 warnings.filterwarnings("ignore", category=FutureWarning, module="timm|anomalib")
 warnings.filterwarnings("ignore", message="Option '--pipeline' is deprecated")
+# It points to a parameter of the runner, which has no effect either.
+warnings.filterwarnings("ignore", message="Option '--async' is deprecated")
 
 CONFIG_LOADER_CLASS = ProjectConfigLoader
 CONFIG_LOADER_ARGS = {

@@ -206,11 +206,14 @@ def test_text_in_a_column_of_numbers_is_refused(project_folder: Path) -> None:
 
 
 CELLS = [
-    {"dataset": "=1+1", "category": category, "detector": detector, "image_size": 64, "condition": "clean", "seed": 1}
+    {
+        "dataset": "=1+1", "category": category, "detector": detector, "image_size": 64, "condition": "clean",
+        "condition_kind": "clean", "condition_amount": np.nan, "seed": 1,
+    }
     for category in NAMES
     for detector in ("01", "NA")
-]
-TESTED = [{**cell, "test_set": "full"} for cell in CELLS]
+]  # fmt: skip
+TESTED = [{**cell, "test_set": "full", "test_set_kind": "full", "test_set_seed": np.nan} for cell in CELLS]
 
 
 def metrics_of(**changed: Any) -> pd.DataFrame:

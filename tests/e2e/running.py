@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.hooks import hook_impl
 from kedro.framework.startup import bootstrap_project
 
@@ -40,6 +44,15 @@ def run(project: Path, pipeline: str, *, only_missing: bool = False, params: dic
         session._hook_manager.register(recorder)
         session.run(pipeline_names=[pipeline], only_missing_outputs=only_missing)
     return recorder.nodes
+
+
+def command(project: Path, *arguments: str) -> tuple[int, str]:
+    """Run ``kedro <arguments>`` in this process, for what ends early; exit code and what is printed."""
+    with chdir(project):
+        result = CliRunner().invoke(KedroCLI(project), arguments)
+    error = result.exception
+    is_raw = error is not None and not isinstance(error, SystemExit)
+    return result.exit_code, result.output + ("".join(traceback.format_exception(error)) if is_raw else "")
 
 
 def start(project: Path, *arguments: str) -> subprocess.Popen[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import kedro, results, unfinished_files
+from tests.e2e.running import command, kedro, results, unfinished_files
 from tests.readers.trees import make_tree, save_image, save_mask
 
 OWN = "own_data: {parts: {root: parts}}\n"
@@ -83,17 +83,16 @@ def test_a_spoilt_folder_is_named(project: Path, spoil: Callable[[Path], None], 
         ),
         ("model_evaluation: {datasets: [elvp]}", [], ["model_evaluation.datasets: 'elvp' is unknown", "elpv"]),
         ("detectors: {padim: {init_arg: {}}}", [], ["detectors.padim: unknown key init_arg"]),
-        ("{}", ["--runner=ThreadRunner"], ["ThreadRunner would train detectors side by side"]),
-        ("{}", ["--pipeline=noisy_label"], ["Failed to find the pipeline named 'noisy_label'", "noisy_labels"]),
         ("{}", ["--pipeline=noisy_labels", "--params=only.datasets=elpv/poly"], ["Nothing to run: the grid is empty"]),
         ("{}", ["--params=only.detectors=nothing"], ["only.detectors: nothing is unknown"]),
+        ("{}", ["--params=only.datasets="], ["only.datasets: no name is given"]),
     ],
 )
 def test_an_impossible_grid_is_refused_before_anything_runs(
     project: Path, local: str, arguments: list[str], texts: list[str]
 ) -> None:
     write_local(project, local + "\n")
-    assert_clear(*kedro(project, "run", *arguments), *texts)
+    assert_clear(*command(project, "run", *arguments), *texts)
     assert results(project) == {}
 
 

@@ -71,7 +71,7 @@ def measured(cells: tuple[Cell, ...], values: dict[tuple[str, str], float]) -> p
     for cell in cells:
         line = {**cell.coordinates, "group": "", "metric": "image_auroc", "status": "ok", "note": ""}
         tables.append(pd.DataFrame([line | {"value": values[cell.test_set_kind, cell.test_set]}]))
-    return collect_metrics({}, *tables, cells=[cell.coordinates for cell in cells])[0]
+    return collect_metrics(*tables, cells=[cell.coordinates for cell in cells])[0]
 
 
 @pytest.fixture(scope="module")

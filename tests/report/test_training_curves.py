@@ -51,7 +51,7 @@ def test_the_total_is_drawn_where_several_losses_are_logged(names, wanted):
 def without_loss():
     """Two epochs of a detector that logs no loss, as the node that collects the logs writes them."""
     epochs = pd.DataFrame({"epoch": [1, 2], "seconds": [1.0, 1.0], "learning_rate": [0.1, 0.1]})
-    return collect_training_log({}, epochs, cells=[CELL])
+    return collect_training_log(epochs, cells=[CELL])
 
 
 def test_a_detector_that_logs_no_loss_has_none_to_draw(without_loss):
@@ -78,7 +78,7 @@ def test_detectors_of_one_epoch_are_left_out():
 
 
 def test_empty_log_has_no_figures():
-    assert training_figures(collect_training_log({}, cells=[])) == {}
+    assert training_figures(collect_training_log(cells=[])) == {}
 
 
 def test_every_training_is_a_line_with_its_values():

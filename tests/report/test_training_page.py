@@ -27,7 +27,7 @@ def log(**columns):
 
 def collect(*logs_of_cells):
     logs, cells = zip(*logs_of_cells, strict=True)
-    return collect_training_log({}, *logs, cells=cells)
+    return collect_training_log(*logs, cells=cells)
 
 
 EVIL = "<script>alert(1)</script>"

@@ -22,7 +22,6 @@ from torch import nn
 from torchvision.models import WeightsEnum
 
 from shopfloor.detectors import efficientnet_lite
-from shopfloor.detectors.weight_files import WeightsMissing, weight_file
 from shopfloor.detectors.torchvision_networks import (
     cached_file,
     create_network,
@@ -30,6 +29,7 @@ from shopfloor.detectors.torchvision_networks import (
     name_of,
     weights_entry,
 )
+from shopfloor.detectors.weight_files import WeightsMissing, weight_file
 
 # Bound before any replacement by `use_networks`, which must not serve the reading of the weights themselves.
 _create_model = timm.create_model

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-import click
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
@@ -42,7 +41,7 @@ class GridRunner(AbstractRunner):
 
     Args:
         shard: Part of the grid to make: ``3/8``, or ``prepare`` for what all trainings share. None for all of it.
-        is_async: Not to be had; Kedro's command line says False.
+        is_async: Without effect; Kedro's command line always gives it.
 
     Attributes:
         registered: Gives every pipeline of the project, so that what a run takes from outside its filter is checked.
@@ -51,9 +50,7 @@ class GridRunner(AbstractRunner):
 
     def __init__(self, shard: str | None = None, is_async: bool = False) -> None:
         if is_async:
-            raise click.ClickException(
-                "is_async: this runner loads and saves one dataset after the other. Leave it out."
-            )
+            logger.warning("is_async has no effect: this runner loads and saves one dataset after the other.")
         super().__init__(is_async=False)
         self.registered: Callable[[], Mapping[str, Pipeline]] = dict
         self.accepted = Accepted()

@@ -63,7 +63,8 @@ class Accepted:
         switches = {name: parameters.get(name, False) for name in ("replace_untraced", "hash_everything")}
         if wrong := [name for name, value in switches.items() if not isinstance(value, bool)]:
             raise click.ClickException(f"{wrong[0]}: say true or false, not {switches[wrong[0]]!r}.")
-        return cls(tuple(map(str, named if isinstance(named, list) else [named])), **switches)
+        names = named if isinstance(named, list) else str(named).split("+")
+        return cls(tuple(map(str, names)) if named else (), **switches)
 
     def covers(self, dataset: str, category: str) -> bool:
         """Whether the change of a category's folder is accepted."""
