@@ -216,6 +216,11 @@ CELLS = [
 TESTED = [{**cell, "test_set": "full", "test_set_kind": "full", "test_set_seed": np.nan} for cell in CELLS]
 
 
+DRIFTED = {"test_set": "drift_1", "test_set_kind": "drift", "test_set_seed": 1.0}
+STOPPED = {"condition": "early_stop", "condition_kind": "holdout"}
+NOISY = {"condition": "noise_4", "condition_kind": "noise", "condition_amount": 4.0}
+
+
 def metrics_of(**changed: Any) -> pd.DataFrame:
     """Two metrics of all cells; one is not available in one of the categories."""
     generator = np.random.default_rng(0)
@@ -250,13 +255,13 @@ def real_tables() -> dict[str, pd.DataFrame]:
     """What the nodes of the reporting stage make of small inputs, by the name under which the catalog keeps it."""
     cells = TESTED[:4]
     scores = nodes.collect_scores(HOLE, *(scores_of(seed) for seed in range(1, 4)), cells=cells)
-    drifted = pd.concat([scores, scores.assign(test_set="drift_1", pred_score=scores["pred_score"] * 2)])
+    drifted = pd.concat([scores, scores.assign(**DRIFTED, pred_score=scores["pred_score"] * 2)])
     metrics, group_metrics = nodes.collect_metrics(
         HOLE, metrics_of(group="").iloc[2:4], metrics_of(group="=1").iloc[4:6], cells=TESTED[:3]
     )
     tables = dict(zip(("category_table", "dataset_table", "mean_table"), nodes.make_tables(metrics_of()), strict=False))
     alarms = nodes.raise_drift_alarm(drifted, {"batch_sizes": [4, 16], "repetitions": 9, "seed": 1})
-    drift = nodes.make_drift_tables(several({}, {"test_set": "drift_1"}, {"test_set": "shifted"}))
+    drift = nodes.make_drift_tables(several({}, DRIFTED, {"test_set": "shifted", "test_set_kind": "domains"}))
     all_scores = nodes.collect_scores(*(scores_of(seed) for seed in range(4)), cells=cells)
     certainty = nodes.measure_certainty(
         metrics_of().iloc[:8], group_metrics.iloc[:0], all_scores, {"resamples": 9, "level": 0.9, "seed": 1}
@@ -281,9 +286,9 @@ def real_tables() -> dict[str, pd.DataFrame]:
         "failures_table": nodes.make_tables(metrics)[3],
         "scores": scores,
         "costs": costs(),
-        "noise_table": nodes.make_noise_table(several({}, {"condition": "noise_4"})),
+        "noise_table": nodes.make_noise_table(several({}, NOISY)),
         "size_table": nodes.make_size_table(several({}, {"image_size": 128})),
-        "stopping_table": nodes.make_stopping_table(metrics_of(), costs()),
+        "stopping_table": nodes.make_stopping_table(metrics_of(**STOPPED), costs().assign(**STOPPED)),
         "rank_table": nodes.rank_detectors(metrics_of())[0],
         "drift_counts": nodes.collect_drift_counts(HOLE, *[report] * (len(NAMES) - 1), cells=drift_cells),
         "categories": nodes.collect_categories(HOLE, *[resize] * (len(NAMES) - 1), cells=sized),
