@@ -259,3 +259,11 @@ def test_an_impossible_experiment_is_refused_with_its_entry(path: str, value: An
         expand_experiments(changed)
     assert text in getattr(error.value, "message", "")
     assert isinstance(error.value, GridError) or path.startswith("data_drift.drift.transforms")
+
+
+@pytest.mark.parametrize("name", ["status", "detector", "source", "night_sd"])
+def test_a_domain_is_not_named_like_a_column_of_the_tables(name: str) -> None:
+    changed = parameters("paper")
+    changed["data_drift"]["domains"] = {name: ["x"]}
+    with pytest.raises(GridError, match=rf"data_drift.domains: {name} is the name of a column"):
+        expand_experiments(changed)

@@ -235,13 +235,13 @@ class Cell(Category):
             self._split_digest(self.condition, self.seed),
             self.condition.stopping,
             {key: value for key, value in self.detector_settings.items() if key not in _WITHOUT_EFFECT},
-            {name: self._network_facts(name) for name in self.network_settings},
+            {name: self.network_facts(name) for name in self.network_settings},
             self._textures_digest,
             self._foreground_facts,
             self.seed,
         )
 
-    def _network_facts(self, name: str) -> dict[str, Any]:
+    def network_facts(self, name: str) -> dict[str, Any]:
         """A pretrained network's entry; of a weight file its name counts and not where it lies."""
         facts = dict(self.network_settings[name])
         if isinstance(weights := facts.get("weights"), Mapping) and "file" in weights:
@@ -419,7 +419,7 @@ class Cell(Category):
 
     def weights_name(self, network: str) -> str:
         """Name of a pretrained network's weights, without stage and content."""
-        return f"{slug(network)}.{digest(CODE_VERSIONS['weights'], network, self._network_facts(network))}"
+        return f"{slug(network)}.{digest(CODE_VERSIONS['weights'], network, self.network_facts(network))}"
 
     def weights(self, network: str) -> str:
         """Weights of a pretrained network."""

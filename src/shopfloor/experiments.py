@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from shopfloor.catalog.result_table import COLUMN_TYPES
 from shopfloor.cell import CLEAN, Cell, Condition, Domains, Drift, Parameters
 from shopfloor.parameter_checks import GridError, check_keys, joined, list_of, percentage, whole_number
 from shopfloor.perturbations.drift import check_drift
@@ -61,6 +62,8 @@ def data_drift(parameters: Parameters, name: str, settings: Parameters) -> Itera
     domains = settings.get("domains")
     if not isinstance(domains, Mapping) or not domains:
         raise GridError(f"{name}.domains: expected names of test sets with lists of domains, found {domains!r}.")
+    if taken := [str(each) for each in domains if str(each) in COLUMN_TYPES or str(each).endswith("_sd")]:
+        raise GridError(f"{name}.domains: {joined(taken)} is the name of a column of tables. Choose another name.")
     test_sets = [Domains(str(each), tuple(map(str, list_of(f"{name}.domains", each, domains)))) for each in domains]
     for cell in product(parameters, name, settings, "natural"):
         for test_set in test_sets:

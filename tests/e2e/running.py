@@ -31,8 +31,10 @@ class _Recorder:
         self.nodes.append(node.name)
 
 
-def run(project: Path, pipeline: str, *, only_missing: bool = False, params: dict[str, Any] | None = None) -> list[str]:
-    """Run a pipeline of the environment ``test`` in this process.
+def run(
+    project: Path, pipeline: str, *, only_missing: bool = False, params: dict[str, Any] | None = None, **filters: Any
+) -> list[str]:
+    """Run a pipeline of the environment ``test`` in this process; filters are those of the session's ``run``.
 
     Returns:
         Names of the nodes that ran.
@@ -42,7 +44,7 @@ def run(project: Path, pipeline: str, *, only_missing: bool = False, params: dic
     with ShopfloorSession.create(project_path=project, env="test", runtime_params=params) as session:
         assert isinstance(session, ShopfloorSession)
         session._hook_manager.register(recorder)
-        session.run(pipeline_names=[pipeline], only_missing_outputs=only_missing)
+        session.run(pipeline_names=[pipeline], only_missing_outputs=only_missing, **filters)
     return recorder.nodes
 
 
@@ -75,14 +77,16 @@ def results(project: Path) -> dict[str, bytes]:
     """Content of every file of results by its path below ``data``, leaving out what holds times and the pages."""
     data = project / "data"
     left_out = (
-        "record.json", "costs.csv", "report.html", "index.html", "summary.json", "index.parquet", "files.parquet",
-        "_log.parquet", "_log.csv",
+        "record.json", "costs.csv", "report.html", "index.html", "summary.json", "_log.parquet", "_log.csv",
         *(f"{cost}_figure.{suffix}" for cost in ("latency", "fit_time", "memory") for suffix in ("json", "png")),
     )  # fmt: skip
     return {
         path.relative_to(data).as_posix(): path.read_bytes()
         for path in sorted(data.rglob("*"))
-        if path.is_file() and not path.name.endswith(left_out) and path.name != ".gitkeep"
+        if path.is_file()
+        and not path.name.endswith(left_out)
+        and path.name != ".gitkeep"
+        and ".traces" not in path.parts
     }
 
 

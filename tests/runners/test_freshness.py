@@ -12,7 +12,7 @@ from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.pipelines.binding import Sources, bind, reads
+from shopfloor.pipelines.binding import Sources, bind, bound, reads
 from shopfloor.runners.execution import SourceChangedError
 from shopfloor.runners.failures import FailedNodesError
 from shopfloor.runners.local import LocalRunner
@@ -126,6 +126,12 @@ class Project:
 
     def page(self) -> str:
         return (self.folder / "data" / "page.txt").read_text()
+
+
+def test_what_is_bound_in_two_steps_is_known() -> None:
+    inner = bind(fit, seed=1)
+    assert bound(bind(inner, table="t")) == {"seed": 1, "table": "t"} and bound(bind(inner, seed=2)) == {"seed": 2}
+    assert bound(fit) == {}
 
 
 @pytest.fixture

@@ -28,8 +28,12 @@ def bind(function: Callable[..., Any], **coordinates: Any) -> Callable[..., Any]
 
 
 def bound(function: Callable[..., Any]) -> dict[str, Any]:
-    """Give the coordinates that are bound to a node function."""
-    return function.keywords if isinstance(function, partial) else {}
+    """Give the coordinates that are bound to a node function, in one step or several."""
+    found: dict[str, Any] = {}
+    while isinstance(function, partial):
+        found = {**function.keywords, **found}
+        function = function.func
+    return found
 
 
 def reads(list_sources: Callable[..., Sources]) -> Callable[[Function], Function]:

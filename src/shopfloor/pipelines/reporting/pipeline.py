@@ -345,7 +345,11 @@ def _plan(experiment: Experiment) -> dict[str, Any]:
             for cell in cells
         },
         "settings": {
-            cell.detector: {**cell.detector_settings, "networks": dict(cell.network_settings)} for cell in cells
+            cell.detector: {
+                **cell.detector_settings,
+                "networks": {name: cell.network_facts(name) for name in cell.network_settings},
+            }
+            for cell in cells
         },
         "cells": [
             {
