@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +52,7 @@ def work(root: Path, cores: int) -> None:
     logging.disable()
     (category, *_) = list_categories("folder", root)
     settings = {"root": str(root)}
-    measured = partial(measure_files, settings, dataset="benchmark", category=category)
+    measured = measure_files(settings, dataset="benchmark", category=category)
 
     def seconds_of(step):  # type: ignore[no-untyped-def]
         start = time.perf_counter()

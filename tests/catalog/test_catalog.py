@@ -169,9 +169,9 @@ def stack_of_named(tmp_path: Path, values: list[int], rows: pd.DataFrame | None 
     return dataset.load()
 
 
-def part_of(stack: np.ndarray, rows: list[int], **columns: object) -> ImagePart:
-    table = named(len(stack)).assign(row=range(len(stack)), label="good", defect_type="good", domain="")
-    return ImagePart(stack, table.iloc[rows].reset_index(drop=True).assign(**columns))
+def part_of(stack: np.ndarray, rows: list[int], label: str = "good") -> ImagePart:
+    table = named(len(stack)).assign(row=range(len(stack)), label=label, defect_type="good", domain="")
+    return ImagePart(stack, table.iloc[rows].reset_index(drop=True))
 
 
 def test_a_stack_carries_the_names_of_its_images_and_numpy_reads_it(tmp_path: Path) -> None:

@@ -216,9 +216,9 @@ CELLS = [
 TESTED = [{**cell, "test_set": "full", "test_set_kind": "full", "test_set_seed": np.nan} for cell in CELLS]
 
 
-DRIFTED = {"test_set": "drift_1", "test_set_kind": "drift", "test_set_seed": 1.0}
-STOPPED = {"condition": "early_stop", "condition_kind": "holdout"}
-NOISY = {"condition": "noise_4", "condition_kind": "noise", "condition_amount": 4.0}
+DRIFTED: dict[str, Any] = {"test_set": "drift_1", "test_set_kind": "drift", "test_set_seed": 1.0}
+STOPPED: dict[str, Any] = {"condition": "early_stop", "condition_kind": "holdout"}
+NOISY: dict[str, Any] = {"condition": "noise_4", "condition_kind": "noise", "condition_amount": 4.0}
 
 
 def metrics_of(**changed: Any) -> pd.DataFrame:

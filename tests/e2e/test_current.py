@@ -94,10 +94,17 @@ def only_file(project: Path, pattern: str) -> Path:
     return path
 
 
-def metrics_of(project: Path, experiment: str) -> pd.DataFrame:
+def table_of(project: Path, name: str) -> pd.DataFrame:
+    """A result as a notebook loads it."""
     bootstrap_project(project)
     with ShopfloorSession.create(project_path=project, env="test", runtime_params=MINE) as session:
-        return session.load_context().catalog.load(f"reporting.{experiment}.metrics")
+        assert isinstance(session, ShopfloorSession)
+        table: pd.DataFrame = session.load_context().catalog.load(name)
+        return table
+
+
+def metrics_of(project: Path, experiment: str) -> pd.DataFrame:
+    return table_of(project, f"reporting.{experiment}.metrics")
 
 
 def assert_rows_are_their_files(project: Path) -> None:
@@ -152,17 +159,13 @@ def test_the_advice_of_a_changed_folder_followed_to_the_letter(project: Path) ->
         assert re.search(r"2 trainings rest on it \(\d+\.\d min when they were made\)", flat), "of both experiments"
         assert results(project) == before, "nothing of the old results is touched"
     (advice,) = (line.strip() for line in output.splitlines() if line.strip().startswith("kedro run"))
-    assert advice == (
-        "kedro run --env=test --params=only.datasets=mine,only.detectors=padim,accept_changed=mine --only-missing-outputs"
-    )
+    assert advice == f"kedro run {options[0]} {options[1]},accept_changed=mine --only-missing-outputs"
     code, output = kedro(project, *shlex.split(advice)[1:])
     assert code == 0, output
     ran = run(project, "input_size", only_missing=True, params=MINE)
     assert ran and not trained(ran), "the images that were trained on are the same"
     assert_rows_are_their_files(project)
-    bootstrap_project(project)
-    with ShopfloorSession.create(project_path=project, env="test", runtime_params=MINE) as session:
-        scores = session.load_context().catalog.load("reporting.input_size.scores")
+    scores = table_of(project, "reporting.input_size.scores")
     assert scores.groupby("image_size")["image"].nunique().to_dict() == {64: 13, 96: 13}
     assert run(project, "model_evaluation", only_missing=True, params=MINE) == []
 
@@ -254,6 +257,7 @@ def test_a_run_that_ends_before_its_first_node_leaves_nothing_outdated_as_finish
         pytest.raises(KeyboardInterrupt),
         ShopfloorSession.create(project_path=project, env="test", runtime_params=MINE) as session,
     ):
+        assert isinstance(session, ShopfloorSession)
         session._hook_manager.register(Ends())
         session.run(pipeline_names=["model_evaluation"])
     assert run(project, "model_evaluation", only_missing=True, params=MINE)

@@ -31,7 +31,9 @@ def list_parts(settings: dict[str, str], *, dataset: str = "parts", category: st
 def index(settings: dict[str, str], *, dataset: str, category: str) -> str:
     ran.append("index")
     files = sorted(Path(settings["root"]).glob("*.photo"))
-    return (Path(settings["root"]) / "labels.txt").read_text() + ",".join(f"{path.name}={path.read_text()}" for path in files)
+    return (Path(settings["root"]) / "labels.txt").read_text() + ",".join(
+        f"{path.name}={path.read_text()}" for path in files
+    )
 
 
 def fit(table: str, *, seed: int) -> str:
@@ -109,7 +111,10 @@ class Project:
         pipelines = self.pipelines()
         outputs = {output for pipeline in pipelines.values() for output in pipeline.all_outputs()}
         file: dict[str, Any] = {
-            each: {"type": "shopfloor.catalog.atomic.TextDataset", "filepath": str(self.folder / "data" / f"{each}.txt")}
+            each: {
+                "type": "shopfloor.catalog.atomic.TextDataset",
+                "filepath": str(self.folder / "data" / f"{each}.txt"),
+            }
             for each in outputs
         }
         file["traces"] = {
@@ -174,7 +179,9 @@ def test_a_changed_folder_stops_every_run_until_it_is_accepted(project: Project,
     before = project.page()
     for name in ("one", "two"):
         for only_missing in (True, False):
-            with pytest.raises(FolderChangedError, match=r"(?s)parts/bolt: 1 images.* 3 trainings.*accept_changed=parts"):
+            with pytest.raises(
+                FolderChangedError, match=r"(?s)parts/bolt: 1 images.* 3 trainings.*accept_changed=parts"
+            ):
                 project.run(name, only_missing)
             assert ran == [] and project.page() == before
     project.accepted = Accepted(changed=("parts",))

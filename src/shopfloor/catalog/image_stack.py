@@ -108,10 +108,10 @@ def _write_stack(path: Path, data: LazyStack) -> str:
     """
     dtype = np.dtype(data.dtype)
     header = {"descr": dtype.str, "fortran_order": False, "shape": (data.length, *data.shape)}
-    pixels = []
+    pixels: list[str] = []
     with path.open("wb") as opened:
         file = _Hashed(opened)
-        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[arg-type]  # it calls write and nothing else
+        np.lib.format.write_array_header_1_0(file, header)
         for array in data.arrays:
             if array.shape != data.shape:
                 raise DatasetError(f"Array {len(pixels) + 1} has the shape {array.shape}, not {data.shape}.")
@@ -216,14 +216,16 @@ class ImagePart(Sequence[np.ndarray]):
             return None
         name = getattr(self.stack, "filename", "")
         if len(self.table) and self._rows.max() >= len(rows):
-            raise DatasetError(f"The stack {name} has {len(rows)} images, and row {self._rows.max()} is asked of it. {_AGAIN}")
+            raise DatasetError(
+                f"The stack {name} has {len(rows)} images, and row {self._rows.max()} is asked of it. {_AGAIN}"
+            )
         own = rows.iloc[self._rows].reset_index(drop=True)
         differs = (own[ROW_COLUMNS].to_numpy() != self.table[ROW_COLUMNS].to_numpy()).any(axis=1)
         if differs.any():
             place = int(np.argmax(differs))
             raise DatasetError(
-                f"The stack {name} is not of the images of its index: {int(differs.sum())} of {len(differs)} rows are of "
-                f"other files (first: row {self._rows[place]} is {own['image'][place]}, the index says "
+                f"The stack {name} is not of the images of its index: {int(differs.sum())} of {len(differs)} rows are "
+                f"of other files (first: row {self._rows[place]} is {own['image'][place]}, the index says "
                 f"{self.table['image'].iloc[place]}; names may be equal and contents differ). Delete it. {_AGAIN}"
             )
         return own

@@ -216,5 +216,3 @@ class TracesDataset(AbstractDataset[NoReturn, pd.DataFrame]):
 
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._path)}
-
-

@@ -74,9 +74,7 @@ def _content(path: str | Path, sha256: str) -> bytes:
     return data
 
 
-def read_mask(
-    paths: Sequence[str | Path], shape: tuple[int, int], *, sha256: Sequence[str] = ()
-) -> NDArray[np.uint8]:
+def read_mask(paths: Sequence[str | Path], shape: tuple[int, int], *, sha256: Sequence[str] = ()) -> NDArray[np.uint8]:
     """Read the masks of one image as their union; any value above 0 is a defect.
 
     Args:

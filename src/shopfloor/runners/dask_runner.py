@@ -144,7 +144,7 @@ class _Dispatch:
         self._busy[place] += 1
         return self._client.submit(
             run_node,
-            *(project.PACKAGE_NAME, node, *self._ledger.work(node), self._run_id),
+            *(project.PACKAGE_NAME, self._ledger.work(node), self._run_id),
             key=key,
             pure=False,
             resources={place: 1} if self._places.is_resource(place) else None,

@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import logging
 from functools import cache
-from typing import Any
 
 from kedro.framework import project
 from kedro.framework.hooks import manager as hooks
-from kedro.io import DataCatalog
-from kedro.pipeline.node import Node
 from pluggy import PluginManager
 
 from shopfloor.catalog.traces import Trace
-from shopfloor.runners.execution import make
+from shopfloor.runners.execution import Work, make
 from shopfloor.runners.failures import Failure
 
 
-def run_node(package: str | None, node: Node, catalog: DataCatalog, *work_and_run: Any) -> Trace | Failure:
+def run_node(package: str | None, work: Work, run_id: str | None) -> Trace | Failure:
     """Run one node on this worker.
 
     Args:
         package: The project's package, of which the hooks are.
-        node: The node.
-        catalog: Its datasets, all of them files or parameters.
-        *work_and_run: What :func:`~shopfloor.runners.execution.make` takes beside them, and the run's id.
+        work: The node and what it takes; its datasets are files or parameters.
+        run_id: The run.
 
     Returns:
         The trace of what was made, or why it was not.
     """
-    *work, run_id = work_and_run
     try:
-        return make(node, catalog, *work, _hooks(package), run_id)
+        return make(work, _hooks(package), run_id)
     except (Exception, SystemExit) as error:  # the latter would end the worker, and the node would run again
         return Failure.of(error)
 

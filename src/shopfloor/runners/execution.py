@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import click
 from kedro.io import DataCatalog
@@ -22,26 +23,33 @@ class SourceChangedError(click.ClickException):
     """A file from outside was changed while a node read it."""
 
 
-def make(
-    node: Node,
-    datasets: DataCatalog,
-    traces: TracesDataset,
-    given: Given,
-    sources: Sources | None,
-    hook_manager: PluginManager,
-    run_id: str | None,
-) -> Trace:
+@dataclass(frozen=True)
+class Work:
+    """What it takes to run a node, on this process or sent to a worker.
+
+    Attributes:
+        node: The node.
+        datasets: Its inputs and outputs.
+        traces: Where its trace is kept.
+        given: Ids of what it is given.
+        sources: Files from outside that it reads.
+    """
+
+    node: Node
+    datasets: DataCatalog
+    traces: TracesDataset
+    given: Given
+    sources: Sources | None
+
+
+def make(work: Work, hook_manager: PluginManager, run_id: str | None) -> Trace:
     """Run a node.
 
     The node's old trace goes first and the new one comes last, so that results that were saved in between, by a run
     that was killed, do not count.
 
     Args:
-        node: The node.
-        datasets: Its inputs and outputs.
-        traces: Where its trace is kept.
-        given: Ids of what it is given.
-        sources: Files from outside that it reads.
+        work: What it takes.
         hook_manager: Kedro's hooks.
         run_id: The run.
 
@@ -52,6 +60,7 @@ def make(
         SourceChangedError: A file from outside was changed meanwhile.
     """
     started = time.monotonic()
+    node, datasets, traces, sources = work.node, work.datasets, work.traces, work.sources
     files = sources.files if sources else {}
     before = {name: stamp(path) for name, path in files.items()}
     traces.begin(node.name)
@@ -66,7 +75,7 @@ def make(
         )
     trace = Trace(
         node.name,
-        made_from=given,
+        made_from=work.given,
         sources=read,
         notes=dict(sources.notes) if sources else {},
         results=results,

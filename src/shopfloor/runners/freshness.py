@@ -270,7 +270,7 @@ class Freshness:
         known, found = trace.sources.get(name), stamp(path)
         if known is None or found is None:
             return None
-        is_certain = found[1] < trace.recorded_ns - _UNCERTAIN_NS
+        is_certain = not isinstance(found, str) and found[1] < trace.recorded_ns - _UNCERTAIN_NS
         if found == known.stamp and is_certain and not self._hash_everything:
             return known
         try:

@@ -9,10 +9,10 @@ import click
 from kedro.io import CatalogProtocol, DataCatalog, MemoryDataset
 from kedro.pipeline.node import Node
 
-from shopfloor.catalog.traces import Trace, TracesDataset
-from shopfloor.pipelines.binding import Sources
+from shopfloor.catalog.traces import Trace
+from shopfloor.runners.execution import Work
 from shopfloor.runners.failures import FailedNodesError, Failure, summary
-from shopfloor.runners.freshness import Freshness, Given, State
+from shopfloor.runners.freshness import Freshness, State
 from shopfloor.runners.missing import ACROSS_GRIDS, TOLERANT, MissingResult
 from shopfloor.runners.progress import Progress
 from shopfloor.whole_files import CannotWriteError
@@ -80,8 +80,8 @@ class Ledger:
         self.progress.skipped(node)
         return True
 
-    def work(self, node: Node) -> tuple[DataCatalog, TracesDataset, Given, Sources | None]:
-        """What running the node takes: its datasets, with a stand-in for each input that is not there, and its trace."""
+    def work(self, node: Node) -> Work:
+        """Gather what running the node takes; an input that is not there is replaced by a stand-in."""
         datasets: dict[str, Any] = {name: self.catalog[name] for name in (*node.inputs, *node.outputs)}
         lost = {name: self._lost[name] for name in node.inputs if name in self._lost}
         datasets |= {name: MemoryDataset(stand_in) for name, stand_in in lost.items()}
@@ -93,7 +93,7 @@ class Ledger:
             sources = self._freshness.sources(node)
         except click.ClickException:  # the node will say so
             sources = None
-        return DataCatalog(datasets), self._freshness.traces, given, sources
+        return Work(node, DataCatalog(datasets), self._freshness.traces, given, sources)
 
     def finished(self, node: Node, trace: Trace) -> None:
         """Book a node that has made its files."""

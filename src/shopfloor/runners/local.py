@@ -19,7 +19,7 @@ class LocalRunner(GridRunner):
             if ledger.skips(node):
                 continue
             try:
-                trace = make(node, *ledger.work(node), hook_manager, run_id)
+                trace = make(ledger.work(node), hook_manager, run_id)
             except Exception as error:
                 ledger.failed(node, Failure.of(error))
             else:

@@ -18,9 +18,9 @@ def remove_partial_files(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     """Remove what killed runs had begun to write of a pipeline's results and traces."""
     traces: Any = catalog.get("traces")
     paths = [traces.path(node.name) for node in pipeline.nodes]
-    files = (getattr(catalog.get(name), "_filepath", None) for name in pipeline.all_outputs())
+    made = (getattr(catalog.get(name), "_filepath", None) for name in pipeline.all_outputs())
     wanted: dict[Path, set[str]] = defaultdict(set)
-    for path in (*paths, *(Path(file) for file in files if file)):
+    for path in (*paths, *(Path(file) for file in made if file)):
         wanted[path.parent].add(path.name)
     for folder, files in wanted.items():
         for partial in folder.glob(".partial-*"):

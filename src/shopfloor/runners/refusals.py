@@ -100,8 +100,8 @@ def refuse_changed_folders(freshness: Freshness, accepted: Accepted) -> None:
         else:
             seconds = sum(trace.seconds for trace in resting)
             refused[dataset, category] = (
-                f"[FOLDER_CHANGED] {dataset}/{category}: {len(changed)} images or masks were added, removed, altered or "
-                f"listed otherwise since results were made from this folder (first: {changed[0]}). {len(resting)} "
+                f"[FOLDER_CHANGED] {dataset}/{category}: {len(changed)} images or masks were added, removed, altered "
+                f"or listed otherwise since results were made from this folder (first: {changed[0]}). {len(resting)} "
                 f"trainings rest on it ({_duration(seconds)} when they were made)."
             )
     if refused:
@@ -123,9 +123,10 @@ def refuse_untraced(findings: Mapping[str, Finding], accepted: Accepted) -> None
     untraced = [finding for finding in findings.values() if finding.state is State.UNTRACED]
     if untraced and not accepted.replace_untraced:
         raise UntracedError(
-            f"Results of {len(untraced)} steps are there without a trace of what they were made from: an earlier version "
-            f"of Shopfloor made them, or they were copied (first: {untraced[0].why}). They are not used, and nothing is "
-            "deleted unasked. Move them away, or have them replaced by the run-time parameter replace_untraced=true:\n"
+            f"Results of {len(untraced)} steps are there without a trace of what they were made from: an earlier "
+            f"version of Shopfloor made them, or they were copied (first: {untraced[0].why}). They are not used, and "
+            "nothing is deleted unasked. Move them away, or have them replaced by the run-time parameter "
+            "replace_untraced=true:\n"
             f"  {_command(setting='replace_untraced=true')}"
         )
 
@@ -148,8 +149,8 @@ def refuse_outdated_inputs(freshness: Freshness, to_do: Iterable[Node], register
         first, why = next(iter(outdated.items()))
         command = _command(pipeline=_whole_pipeline_of(freshness.maker(first), registered))
         raise OutdatedError(
-            f"{len(outdated)} results that this run takes from outside its filter are outdated (first: {first}: {why}). "
-            f"Run first: {command}"
+            f"{len(outdated)} results that this run takes from outside its filter are outdated (first: {first}: {why})."
+            f" Run first: {command}"
         )
 
 
@@ -157,7 +158,11 @@ def _whole_pipeline_of(node: Node | None, registered: Mapping[str, Pipeline]) ->
     """The first registered pipeline that makes what a node makes from the raw data on."""
     for name, pipeline in registered.items():
         makers = {output: each for each in pipeline.nodes for output in each.outputs}
-        if node and node in pipeline.nodes and all(each.startswith("params:") or each in makers for each in node.inputs):
+        if (
+            node
+            and node in pipeline.nodes
+            and all(each.startswith("params:") or each in makers for each in node.inputs)
+        ):
             return name
     return None
 
@@ -173,7 +178,9 @@ def _command(*, setting: str = "", pipeline: str | None = None) -> str:
     if setting:
         given["--params"] = ",".join(filter(None, [given.get("--params"), setting]))
     given["--only-missing-outputs"] = None
-    return " ".join([program, *(name if value is None else f"{name}={shlex.quote(value)}" for name, value in given.items())])
+    return " ".join(
+        [program, *(name if value is None else f"{name}={shlex.quote(value)}" for name, value in given.items())]
+    )
 
 
 def _options(arguments: list[str]) -> dict[str, str | None]:

@@ -132,16 +132,14 @@ def index_category(
     listed, facts = _list(settings, folder, dataset, category), facts_from_table(files)
     if new := {*listed.images, *listed.masks} - set(facts):
         raise click.ClickException(
-            f"{dataset}/{category}: {len(new)} files were added while the category was checked (first: {min(new)}). Run "
-            "again with --only-missing-outputs when nobody writes there."
+            f"{dataset}/{category}: {len(new)} files were added while the category was checked (first: {min(new)}). "
+            "Run again with --only-missing-outputs when nobody writes there."
         )
     index, warnings = check_category(listed, facts)
     return index, check_line(index, listed.expected, warnings)
 
 
-def account_for_datasets(
-    *checks: pd.DataFrame | MissingResult, categories: Sequence[dict[str, str]]
-) -> pd.DataFrame:
+def account_for_datasets(*checks: pd.DataFrame | MissingResult, categories: Sequence[dict[str, str]]) -> pd.DataFrame:
     """One table of all categories: what is there, what should be, what is wrong.
 
     Args:

@@ -137,9 +137,7 @@ def collect_scores(*scores: pd.DataFrame | MissingResult, cells: Sequence[Coordi
     return pd.concat(tables, ignore_index=True) if tables else typed(pd.DataFrame(columns=columns))
 
 
-def collect_categories(
-    *reports: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
-) -> pd.DataFrame:
+def collect_categories(*reports: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
     """Counts, licences and lost defects of every category.
 
     Args:
@@ -229,9 +227,7 @@ def make_stopping_table(metrics: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFr
     return stopping_table(metrics, costs)
 
 
-def collect_drift_counts(
-    *reports: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]
-) -> pd.DataFrame:
+def collect_drift_counts(*reports: pd.DataFrame | MissingResult, cells: Sequence[Coordinates]) -> pd.DataFrame:
     """How often each transform was drawn, per category and drift seed; of what could not be made there is nothing."""
     names, counts = ["dataset", "category", "test_set"], ["transform", "images", "emptied"]
     test_sets = [{key: cell[key] for key in names} for cell in cells]
