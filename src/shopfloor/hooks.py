@@ -13,7 +13,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from shopfloor.cell import DETECTOR_PARAMS
-from shopfloor.pipelines.binding import sources_of
+from shopfloor.pipelines.binding import bound
 
 logger = logging.getLogger(__name__)
 
@@ -24,14 +24,18 @@ class TextureHooks:
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """List the folder of textures that are still to be prepared, where a training of this run wants them."""
+        from shopfloor.detectors.textures import list_textures
         from shopfloor.pipelines.data_prep.pipeline import TEXTURES_TAG
 
         for node in pipeline.nodes:
             if TEXTURES_TAG not in node.tags or catalog.exists(node.outputs[0]):
                 continue
             takers = [each for each in pipeline.nodes if node.outputs[0] in each.inputs]
+            entry, name = node.inputs[0], bound(node.func)["name"]
             try:
-                sources_of(node.func, [catalog.load(name) for name in node.inputs])
+                settings = catalog.load(entry)
+                if not settings.get("generator"):
+                    list_textures(settings.get("folder"), name)
             except click.ClickException as error:
                 if takers:
                     entries = {name for each in takers for name in each.inputs if name.startswith(DETECTOR_PARAMS)}

@@ -7,7 +7,13 @@ from functools import partial, update_wrapper
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import click
+
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class SourcesGoneError(click.ClickException):
+    """The files that a node reads from outside are not there at all, so nothing can be compared with them."""
 
 
 class Sources(NamedTuple):
@@ -41,7 +47,7 @@ def reads(list_sources: Callable[..., Sources]) -> Callable[[Function], Function
 
     Args:
         list_sources: Lists them, opening none. It takes the node's inputs that are parameters, in their order, and the
-            coordinates that are bound to the node function.
+            coordinates that are bound to the node function. It raises :class:`SourcesGoneError` where nothing is there.
     """
 
     def mark(function: Function) -> Function:

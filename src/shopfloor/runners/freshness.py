@@ -15,7 +15,7 @@ from kedro.pipeline.node import Node
 
 from shopfloor.catalog.traces import Saved, Source, Trace, TracesDataset, content_id, file_id, stamp, value_id
 from shopfloor.cell import CODE_VERSIONS
-from shopfloor.pipelines.binding import Sources, bound, sources_of
+from shopfloor.pipelines.binding import Sources, SourcesGoneError, bound, sources_of
 from shopfloor.runners.missing import ACROSS_GRIDS, TOLERANT
 
 Given = dict[str, tuple[str, str]]
@@ -81,6 +81,8 @@ class Freshness:
         self.traces: TracesDataset = catalog.get("traces")  # type: ignore[assignment]
         #: Traces that hold other times than their unchanged files, to be written by a run.
         self.touched: dict[str, Trace] = {}
+        #: Of nodes whose files from outside are not there, so that their results cannot be compared: what is not there.
+        self.gone: dict[str, str] = {}
         self._catalog = catalog
         self._run = {node.name for node in run}
         self._makers = {output: node for node in (*nodes, *run) for output in node.outputs}
@@ -188,7 +190,10 @@ class Freshness:
                 self._ids[name] = self._id_from_outside(name)
             return self._ids[name]
         finding = self.of_input(name, taker)
-        return finding.trace.results[name].id if finding.is_current and finding.trace else None
+        if not finding.is_current or finding.trace is None:
+            return None
+        saved = finding.trace.results.get(name)
+        return saved.id if saved else "in memory"
 
     def _id_from_outside(self, name: str) -> str:
         """Take the id of a parameter, or of a file that no node makes."""
@@ -211,6 +216,9 @@ class Freshness:
             return Finding(State.MISSING, "a run ended while it was made", trace)
         try:
             sources, changed = self._sources_now(node, trace)
+        except SourcesGoneError as error:  # as when raw data was put away after a run: nothing speaks against results
+            self.gone[node.name] = error.message
+            sources, changed = trace.sources, ()
         except click.ClickException as error:
             return Finding(State.OUTDATED, error.message, trace)
         if changed:

@@ -103,6 +103,8 @@ class GridRunner(AbstractRunner):
         refuse_untraced(findings, self.accepted)
         to_do = [node for node in part.nodes if not (only_missing and findings[node.name].is_current)]
         refuse_outdated_inputs(freshness, to_do, self.registered())
+        for message in dict.fromkeys(freshness.gone.values()):
+            logger.warning("Results of earlier runs cannot be compared with what they were made from: %s", message)
         for trace in freshness.touched.values():
             freshness.traces.write(trace)
         if only_missing:

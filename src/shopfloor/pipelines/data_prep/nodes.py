@@ -15,9 +15,9 @@ import pandas as pd
 
 from shopfloor.catalog.image_stack import LazyStack
 from shopfloor.catalog.result_table import typed
-from shopfloor.pipelines.binding import Sources, reads
+from shopfloor.pipelines.binding import Sources, SourcesGoneError, reads
 from shopfloor.pipelines.lazy_stack import lazy_stack
-from shopfloor.readers import DEFAULT_READER, find_root, list_category
+from shopfloor.readers import DEFAULT_READER, DatasetError, find_root, list_category
 from shopfloor.readers.account import ACCOUNT_COLUMNS, check_line, codes_in
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.checks import check_category
@@ -51,7 +51,7 @@ def list_photos(settings: Settings, *, dataset: str, category: str) -> Sources:
     """List the images and masks of a category; those of a generated one are made by the pipeline itself."""
     if "generator" in settings:
         return Sources({})
-    files = _list(settings, None, dataset, category)
+    files = _list_if_there(settings, dataset, category)
     return Sources({name: files.root / name for name in (*files.images, *files.masks)})
 
 
@@ -59,7 +59,7 @@ def list_labels(settings: Settings, *, dataset: str, category: str) -> Sources:
     """List what the folders and lists of a category say of each image: split, label, defect type, domain, masks."""
     if "generator" in settings:
         return Sources({})
-    files = _list(settings, None, dataset, category)
+    files = _list_if_there(settings, dataset, category)
     return Sources(
         {},
         {
@@ -70,6 +70,15 @@ def list_labels(settings: Settings, *, dataset: str, category: str) -> Sources:
             for each in files.samples
         },
     )
+
+
+def _list_if_there(settings: Settings, dataset: str, category: str) -> CategoryFiles:
+    try:
+        return _list(settings, None, dataset, category)
+    except DatasetError as error:
+        if error.code == "ROOT_MISSING":
+            raise SourcesGoneError(error.message) from error
+        raise
 
 
 @reads(list_photos)
@@ -239,6 +248,8 @@ def list_texture_files(textures: Settings, *, name: str, image_size: int) -> Sou
     if textures.get("generator"):
         return Sources({})
     folder = textures.get("folder")
+    if not folder or not Path(folder).is_dir():
+        raise SourcesGoneError(f"textures.{name}.folder: there is no folder {str(folder)!r}.")
     return Sources({path.relative_to(Path(str(folder))).as_posix(): path for path in list_textures(folder, name)})
 
 

@@ -15,7 +15,7 @@ from PIL.Image import Image
 
 from shopfloor.catalog.image_stack import ImagePart, LazyStack
 from shopfloor.perturbations import drift as drifts
-from shopfloor.pipelines.binding import Sources, reads
+from shopfloor.pipelines.binding import Sources, SourcesGoneError, reads
 from shopfloor.pipelines.data_prep.nodes import category_title, dataset_root, mask_of
 from shopfloor.pipelines.lazy_stack import lazy_stack
 from shopfloor.readers.pixels import read_image, read_mask, resize_image, resize_mask
@@ -43,11 +43,14 @@ def cut_part(stack: np.ndarray, table: pd.DataFrame) -> ImagePart:
 
 def list_foreground_files(settings: Settings, foreground: Settings, *, method: str, category: str) -> Sources:
     """List the user's masks, those below the category's folder where there is one, or the weights of MobileSAM."""
-    if method == "mobile_sam" and (weights := foreground.get("mobile_sam")):
-        return Sources({"mobile_sam": Path(weights)})
-    if method != "folder" or not (folder := settings.get("foreground_folder")):
+    if method not in ("folder", "mobile_sam"):
         return Sources({})
-    root = Path(folder)
+    place = settings.get("foreground_folder") if method == "folder" else foreground.get("mobile_sam")
+    root = Path(str(place))
+    if not place or not root.exists():
+        raise SourcesGoneError(f"What foreground: {method} reads is not there: {place}.")
+    if method == "mobile_sam":
+        return Sources({"mobile_sam": root})
     below = root / category if (root / category).is_dir() else root
     return Sources({path.relative_to(root).as_posix(): path for path in below.rglob("*") if path.is_file()})
 

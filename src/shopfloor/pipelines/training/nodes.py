@@ -9,7 +9,7 @@ import pandas as pd
 
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.detectors.weight_files import weight_file
-from shopfloor.pipelines.binding import Sources, reads
+from shopfloor.pipelines.binding import Sources, SourcesGoneError, reads
 
 Settings = dict[str, Any]
 
@@ -20,6 +20,8 @@ OWN_NETWORK = "network_weights_"
 def list_weight_file(backbone: Settings, *, name: str) -> Sources:
     """Find the file that a network's weights are read from; those of a hub have a name only."""
     file = weight_file(name, backbone.get("weights"))
+    if file and not file.is_file():
+        raise SourcesGoneError(f"backbones.{name}.weights: there is no file '{file}'.")
     return Sources({"weights": file} if file else {})
 
 
