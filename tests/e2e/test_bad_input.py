@@ -121,25 +121,6 @@ def test_a_missing_package_names_the_extra_that_brings_it(project: Path, tmp_pat
     assert unfinished_files(project) == []
 
 
-def test_a_changed_folder_is_noticed_by_a_plain_and_by_a_resumed_run(project: Path) -> None:
-    write_local(project, OWN)
-    make_tree(project / "parts")
-    code, output = run_own(project)
-    assert code == 0, output
-    before = results(project)
-    make_tree(project / "parts2")
-    image = project / "parts/bolt/train/good/000.png"
-    image.write_bytes((project / "parts2/bolt/train/good/001.png").read_bytes())
-    for arguments in ([], ["--only-missing-outputs"]):
-        assert_clear(
-            *run_own(project, *arguments),
-            "[FOLDER_CHANGED] parts/bolt",
-            "train/good/000.png",
-            "accept_changed=parts",
-        )
-    assert results(project) == before, "nothing of the old results is touched"
-
-
 def test_an_edited_list_is_noticed_although_no_image_changed(project: Path) -> None:
     write_local(project, OWN)
     (project / "parts").mkdir()
@@ -185,14 +166,3 @@ def test_a_missing_folder_of_the_users_own_does_not_stop_the_others(project: Pat
     write_local(project, local + "only: {datasets: [parts, lost]}\n")
     code, output = kedro(project, "run", "--pipeline=data_prep")
     assert_clear(code, output, "[ROOT_MISSING] lost", "bolt", "1 of 2 categories passed")
-
-
-def test_an_added_image_is_noticed(project: Path) -> None:
-    write_local(project, OWN)
-    make_tree(project / "parts")
-    assert run_own(project)[0] == 0
-    make_tree(project / "other")
-    added = project / "parts/bolt/test/good/099.png"
-    added.write_bytes((project / "other/bolt/train/good/003.png").read_bytes() + b"\0")
-    for arguments in ([], ["--only-missing-outputs"]):
-        assert_clear(*run_own(project, *arguments), "[FOLDER_CHANGED] parts/bolt", "099.png")
