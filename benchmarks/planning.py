@@ -78,7 +78,7 @@ def finish(pipeline: Pipeline, catalog: DataCatalog) -> None:
     """Write a small file for every result, and the traces."""
     freshness = Freshness(pipeline.nodes, pipeline.nodes, catalog)
     for node in pipeline.nodes:
-        stand_ins = {name: str(finding.state) for name, finding in freshness.stand_ins(node).items()}
+        stand_ins = {name: finding.stand_in for name, finding in freshness.stand_ins(node).items()}
         given, sources = freshness.given(node, stand_ins), freshness.sources(node)
         assert given is not None
         results = {}

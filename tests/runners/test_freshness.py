@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -190,6 +191,18 @@ def test_a_changed_folder_stops_every_run_until_it_is_accepted(project: Project,
     project.accepted = Accepted()
     assert project.run("two") == ["fit 3", "two", "page"], "the other experiment when it is run, and without asking"
     assert project.run("one") == project.run("two") == []
+
+
+def test_a_folder_that_changed_while_a_run_was_killed_is_noticed(project: Project) -> None:
+    """The node that reads the folder had begun again, and left no results."""
+    traces = project.folder / "data" / ".traces" / "index.json"
+    content = json.loads(traces.read_text())
+    traces.write_text(json.dumps({**content, "results": {}}))
+    project.photo("a").write_text("CONTENT OF A")
+    with pytest.raises(FolderChangedError):
+        project.run("one")
+    project.photo("a").write_text("content of a")
+    assert project.run("one") == ["index"], "what it makes is the same"
 
 
 def test_what_is_put_back_is_current_again(project: Project) -> None:

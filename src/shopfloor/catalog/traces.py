@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote
@@ -169,8 +169,11 @@ class TracesDataset(AbstractDataset[NoReturn, pd.DataFrame]):
             return Trace(path.name)  # damaged: as of a node that was interrupted
 
     def begin(self, node: str) -> None:
-        """Replace the trace of a node that starts by one without results: what it leaves behind is not finished."""
-        self.write(Trace(node))
+        """Take the results out of the trace of a node that starts: what it leaves if it is killed is not finished.
+
+        What it was made from before stays, so that a folder that changed since is still noticed.
+        """
+        self.write(replace(self.read(node) or Trace(node), node=node, results={}))
 
     def write(self, trace: Trace) -> None:
         """Write a trace."""

@@ -64,6 +64,11 @@ class Finding:
         """Whether the results may be used."""
         return self.state is State.CURRENT
 
+    @property
+    def stand_in(self) -> str:
+        """What a trace holds in place of an id, where a node got a stand-in for the results."""
+        return State.MISSING if self.state is State.MISSING else State.OUTDATED
+
 
 class Freshness:
     """Compares the traces of a data folder with what is there now. Reads only.
@@ -212,18 +217,19 @@ class Freshness:
         if trace is None:
             there = self._untraced_file(node)
             return Finding(State.UNTRACED, f"nothing tells what {there} was made from") if there else _NEVER_MADE
-        if set(trace.results) != set(node.outputs):
-            return Finding(State.MISSING, "a run ended while it was made", trace)
+        is_finished = set(trace.results) == set(node.outputs)
         try:
             sources, changed = self._sources_now(node, trace)
         except SourcesGoneError as error:  # as when raw data was put away after a run: nothing speaks against results
             self.gone[node.name] = error.message
             sources, changed = trace.sources, ()
         except click.ClickException as error:
-            return Finding(State.OUTDATED, error.message, trace)
+            return Finding(State.OUTDATED if is_finished else State.MISSING, error.message, trace)
+        if not is_finished:
+            return Finding(State.MISSING, "a run ended while it was made", trace, changed)
         if changed:
             return Finding(State.OUTDATED, f"{changed[0]} is not what it was", trace, changed)
-        given = self.given(node, {name: str(finding.state) for name, finding in self.stand_ins(node).items()})
+        given = self.given(node, {name: finding.stand_in for name, finding in self.stand_ins(node).items()})
         if given != trace.made_from:
             return Finding(State.OUTDATED, self._difference(node, given, trace.made_from), trace)
         results, finding = self._results_now(trace)
@@ -265,7 +271,7 @@ class Freshness:
     def _sources_now(self, node: Node, trace: Trace) -> tuple[dict[str, Source], tuple[str, ...]]:
         """Look at the files from outside, with their times of now, and name those that are not what they were."""
         sources = self.sources(node)
-        if sources is None:
+        if sources is None or not trace.recorded_ns:  # nothing from outside, or nothing was ever recorded
             return {}, ()
         now = {name: self._source_now(path, trace, name) for name, path in sources.files.items()}
         same = {name: source for name, source in now.items() if source}

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+import click
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
@@ -86,6 +87,8 @@ class GridRunner(AbstractRunner):
             logger.info("Shard %s has nothing to do: there are fewer trainings than shards.", self._shard)
             return {}
         traces: Any = catalog.get("traces")
+        if traces is None:
+            raise click.ClickException("The catalog has no entry `traces`. Copy it from the project's conf/base.")
         with _ending_in_order(), hold(traces.data_folder, self._shard, fingerprint(pipeline)):
             whole = (*self.registered().values(), pipeline)
             nodes = [node for each in whole for node in each.nodes]

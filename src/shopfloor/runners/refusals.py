@@ -89,7 +89,7 @@ def refuse_changed_folders(freshness: Freshness, accepted: Accepted) -> None:
         changed = sorted({name for node in nodes for name in freshness.of(node).changed})
         if not changed:
             continue
-        resting = [trace for trace in freshness.resting_on(nodes) if trace.trains]
+        resting = [trace for trace in freshness.resting_on(nodes) if trace.trains and trace.results]
         if not resting:
             logger.info(
                 "%s/%s has changed since its last check, and nothing was trained on it: checked again.",
