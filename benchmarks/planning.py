@@ -93,7 +93,8 @@ def finish(pipeline: Pipeline, catalog: DataCatalog) -> None:
         read = {name: Source(file_id(path), stamp(path) or []) for name, path in files.items()}
         notes = dict(sources.notes) if sources else {}
         later = time.time_ns() + 10_000_000_000
-        trace = Trace(node.name, given, read, notes, results, node.namespace == "training", 60.0, later)
+        is_training = node.namespace == "training"
+        trace = Trace(node.name, given, read, notes, results, freshness.catalog_id, is_training, 60.0, later)
         freshness.traces.write(trace)
         freshness.record(node, trace)
 

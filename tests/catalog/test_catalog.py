@@ -154,6 +154,9 @@ def test_a_table_is_made_from_the_one_that_it_replaces(tmp_path: Path) -> None:
     path.write_bytes(b"\x00\xff,damaged")
     dataset.save(update)
     assert seen[2].empty and dataset.load()["file"].tolist() == ["3.png"]
+    dataset.load().assign(file="other.png").to_parquet(path, index=False)
+    dataset.save(update)
+    assert seen[3].empty, "what somebody altered is not known"
 
 
 def named(count: int) -> pd.DataFrame:

@@ -136,7 +136,7 @@ def test_an_edited_list_is_noticed_although_no_image_changed(project: Path) -> N
 
 
 def test_a_folder_that_is_gone_is_missing_and_not_changed(project: Path) -> None:
-    write_local(project, OWN)
+    write_local(project, "own_data: {parts: {root: parts, categories: [bolt]}}\n")
     make_tree(project / "parts")
     assert run_own(project)[0] == 0
     (project / "parts").rename(project / "elsewhere")

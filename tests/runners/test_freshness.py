@@ -13,6 +13,7 @@ from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
+from shopfloor.catalog.traces import stamp
 from shopfloor.pipelines.binding import Sources, bind, bound, reads
 from shopfloor.runners.execution import SourceChangedError
 from shopfloor.runners.failures import FailedNodesError
@@ -81,6 +82,7 @@ class Project:
         self.settings = {"root": str(self.photos), "title": "Parts"}
         self.seeds = {"one": [1, 2], "two": [2, 3]}
         self.accepted = Accepted()
+        self.suffix = ".txt"
 
     def photo(self, name: str) -> Path:
         return self.photos / f"{name}.photo"
@@ -114,7 +116,7 @@ class Project:
         file: dict[str, Any] = {
             each: {
                 "type": "shopfloor.catalog.atomic.TextDataset",
-                "filepath": str(self.folder / "data" / f"{each}.txt"),
+                "filepath": str(self.folder / "data" / f"{each}{self.suffix}"),
             }
             for each in outputs
         }
@@ -148,13 +150,6 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
-def keep_time(path: Path, text: str) -> None:
-    """Write a file and give it the time that it had."""
-    before = path.stat()
-    path.write_text(text)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
 def test_what_two_experiments_share_is_made_once(project: Project) -> None:
     assert project.run("one") == project.run("two") == []
     assert "one: " in project.page() and "two: " in project.page()
@@ -181,7 +176,7 @@ def test_a_changed_folder_stops_every_run_until_it_is_accepted(project: Project,
     for name in ("one", "two"):
         for only_missing in (True, False):
             with pytest.raises(
-                FolderChangedError, match=r"(?s)parts/bolt: 1 images.* 3 trainings.*accept_changed=parts"
+                FolderChangedError, match=r"(?s)parts/bolt: 1 image or mask .* 3 trainings .*accept_changed=parts"
             ):
                 project.run(name, only_missing)
             assert ran == [] and project.page() == before
@@ -220,22 +215,65 @@ def test_weights_replaced_under_the_same_name_are_noticed(project: Project) -> N
     assert project.run("one")[:2] == ["weights", "use"]
 
 
-def test_equal_size_and_time_is_a_limit_that_hashing_everything_has_not(project: Project) -> None:
-    project.run("one")
-    old = time.time() - 3600
-    for path in (*project.photos.iterdir(),):
-        os.utime(path, (old, old))
-    project.run("one")  # records the old times
-    keep_time(project.photos / "weights.pt", "WEIGHTS")
+def forge(project: Project, node: str) -> None:
+    """Put the times that files have now into a trace, long ago: what a file system would show that keeps no times."""
+    path = project.folder / "data" / ".traces" / f"{node}.json"
+    content = json.loads(path.read_text())
+    for name, source in content["sources"].items():
+        source["stamp"] = stamp(project.photos / f"{name}.pt")
+    path.write_text(json.dumps({**content, "recorded_ns": content["recorded_ns"] + 10**11}))
+
+
+def test_equal_size_and_times_are_a_limit_that_hashing_everything_has_not(project: Project) -> None:
+    (project.photos / "weights.pt").write_text("WEIGHTS")
+    forge(project, "weights")
     assert project.run("one") == []
     project.accepted = Accepted(hash_everything=True)
     assert project.run("one") == ["weights", "use"]
 
 
+def test_two_photos_that_changed_places_are_noticed_though_sizes_and_times_are_equal(project: Project) -> None:
+    old = time.time() - 3600
+    for name in "ab":
+        os.utime(project.photo(name), (old, old))
+    project.run("one")
+    one, other, between = project.photo("a"), project.photo("b"), project.photos / "c"
+    one.rename(between)
+    other.rename(one)
+    between.rename(other)
+    with pytest.raises(FolderChangedError, match="2 images or masks"):
+        project.run("one")
+
+
 def test_a_file_changed_in_the_instant_of_its_recording_is_hashed_again(project: Project) -> None:
-    """Its size and time are those of the record, and the record is too young to trust them."""
-    keep_time(project.photos / "weights.pt", "WEIGHTS")
+    """Its size and times are those of the record, and the record is too young to trust them."""
+    path = project.folder / "data" / ".traces" / "weights.json"
+    (project.photos / "weights.pt").write_text("WEIGHTS")
+    content = json.loads(path.read_text())
+    content["sources"]["weights"]["stamp"] = stamp(project.photos / "weights.pt")
+    path.write_text(json.dumps({**content, "recorded_ns": time.time_ns()}))
     assert project.run("one")[:2] == ["weights", "use"]
+
+
+def test_files_that_were_hashed_again_are_not_hashed_every_time(project: Project) -> None:
+    time.sleep(2.1)  # the photos are as young as their record
+    project.run("one")
+    times = {path: path.stat().st_mtime_ns for path in (project.folder / "data" / ".traces").iterdir()}
+    assert project.run("one") == []
+    assert times == {path: path.stat().st_mtime_ns for path in (project.folder / "data" / ".traces").iterdir()}
+
+
+def test_a_place_that_changed_in_the_catalog_is_looked_at(project: Project) -> None:
+    project.run("one")
+    project.suffix = ".text"
+    with_suffix = project.folder / "data" / "fit_1.text"
+    assert set(project.run("one")) == {"index", "weights", "use", "fit 1", "fit 2", "one", "page"}
+    assert with_suffix.exists()
+    project.photo("a").write_text("CONTENT OF A")
+    project.accepted = Accepted(changed=("parts",))
+    assert "fit 1" in project.run("one")
+    project.suffix, project.accepted = ".txt", Accepted()
+    assert "fit 1" in project.run("one"), "the older results are where they were, and are not current"
 
 
 def test_titles_and_places_change_nothing(project: Project) -> None:
@@ -273,7 +311,7 @@ def test_a_narrower_grid_of_one_experiment_leaves_the_other_on_the_page(project:
 
 def test_an_accepted_name_that_is_no_dataset_is_refused(project: Project) -> None:
     project.accepted = Accepted(changed=("part",))
-    with pytest.raises(Exception, match="accept_changed: part is no dataset of this run. Its datasets: parts"):
+    with pytest.raises(Exception, match="accept_changed: 'part' is no dataset of this grid. Its datasets: parts"):
         project.run("one")
 
 

@@ -193,7 +193,7 @@ def test_a_filtered_run_stops_at_outdated_results_from_outside_and_says_what_to_
     grid.run()
     grid.file("a.start").unlink()
     for only_missing in (False, True):
-        with pytest.raises(OutdatedError, match=r"1 results .*outside its filter .*a.fit.* Run first: kedro run"):
+        with pytest.raises(OutdatedError, match=r"outside this run's filter: 1 result .*a.fit.* Run first: kedro run"):
             grid.run(only_missing, nodes=["a.scores", "b.scores"])
         assert grid.ran == []
     assert grid.run(only_missing=True, nodes=["b.scores"]) == []

@@ -23,7 +23,10 @@ from kedro.io import AbstractDataset, DatasetError
 from shopfloor.whole_files import written_whole
 
 Stamp = list[int] | str
-"""Size in bytes and modification time in nanoseconds of a file; of a folder, a digest of those of all its files."""
+"""Size in bytes, modification and change time in nanoseconds of a file; of a folder, a digest of those of its files.
+
+The change time tells of a file that took the place of another of equal size and modification time, as ``mv`` may do.
+"""
 
 
 def value_id(value: Any) -> str:
@@ -47,7 +50,7 @@ def stamp(path: Path) -> Stamp | None:
         status = path.stat()
     except OSError:
         return None
-    return [status.st_size, status.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
@@ -97,6 +100,7 @@ class Trace:
         sources: Files from outside by name.
         notes: What lists said of files from outside, by name.
         results: Files that the node made, by dataset; none while the node is at work.
+        catalog: Id of the catalog's entries: where they are the same, results lie where they lay.
         trains: Whether the node is a training.
         seconds: How long it took.
         recorded_ns: When this was written.
@@ -107,6 +111,7 @@ class Trace:
     sources: dict[str, Source] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     results: dict[str, Saved] = field(default_factory=dict)
+    catalog: str = ""
     trains: bool = False
     seconds: float = 0.0
     recorded_ns: int = 0
@@ -190,7 +195,11 @@ class TracesDataset(AbstractDataset[NoReturn, pd.DataFrame]):
         before, id = stamp(path), content_id(dataset)
         if before is None or stamp(path) != before:
             raise DatasetError(f"{path} was changed by somebody else while it was saved. Run again.")
-        return Saved(os.path.relpath(path, self.data_folder), id, before)
+        return Saved(self.name_of(path), id, before)
+
+    def name_of(self, path: Path) -> str:
+        """Name a file as traces name it."""
+        return os.path.relpath(path, self.data_folder)
 
     def path_of(self, saved: Saved) -> Path:
         """Where a result lies."""

@@ -70,7 +70,10 @@ def _content(path: str | Path, sha256: str) -> bytes:
     """Read a file, which must not have changed since it was checked."""
     data = Path(path).read_bytes()
     if sha256 and hashlib.sha256(data).hexdigest() != sha256:
-        raise ImageError(f"{path}: the file changed after it was checked; run again, so that it is checked again")
+        raise ImageError(
+            f"{path}: the file changed after it was checked; run again, with --params=hash_everything=true if its size "
+            "and time are what they were"
+        )
     return data
 
 

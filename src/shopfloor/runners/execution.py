@@ -33,6 +33,7 @@ class Work:
         traces: Where its trace is kept.
         given: Ids of what it is given.
         sources: Files from outside that it reads.
+        catalog: Id of the catalog's entries.
     """
 
     node: Node
@@ -40,6 +41,7 @@ class Work:
     traces: TracesDataset
     given: Given
     sources: Sources | None
+    catalog: str
 
 
 def make(work: Work, hook_manager: PluginManager, run_id: str | None) -> Trace:
@@ -79,6 +81,7 @@ def make(work: Work, hook_manager: PluginManager, run_id: str | None) -> Trace:
         sources=read,
         notes=dict(sources.notes) if sources else {},
         results=results,
+        catalog=work.catalog,
         trains=node.namespace == _TRAINING_STAGE and GPU in node.tags,
         seconds=round(time.monotonic() - started, 3),
         recorded_ns=time.time_ns(),

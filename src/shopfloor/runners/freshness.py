@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -88,6 +89,7 @@ class Freshness:
         self.touched: dict[str, Trace] = {}
         #: Of nodes whose files from outside are not there, so that their results cannot be compared: what is not there.
         self.gone: dict[str, str] = {}
+        self.catalog_id = _id_of_entries(catalog)
         self._catalog = catalog
         self._run = {node.name for node in run}
         self._makers = {output: node for node in (*nodes, *run) for output in node.outputs}
@@ -161,9 +163,9 @@ class Freshness:
         return self.of(node)
 
     def folders(self) -> dict[tuple[str, str], list[Node]]:
-        """Find the folders of datasets that were looked at: by dataset and category, the nodes that read there."""
+        """Find the folders of datasets: by dataset and category, the nodes that read there."""
         found: dict[tuple[str, str], list[Node]] = {}
-        for node in {node.name: node for node in self._makers.values() if node.name in self._found}.values():
+        for node in {node.name: node for node in self._makers.values()}.values():
             coordinates = bound(node.func)
             if hasattr(node.func, "list_sources") and "dataset" in coordinates:
                 found.setdefault((coordinates["dataset"], coordinates["category"]), []).append(node)
@@ -183,6 +185,11 @@ class Freshness:
                     found[trace.node] = trace
                     waiting.append(trace.node)
         return list(found.values())
+
+    def changed(self, nodes: Iterable[Node]) -> list[str]:
+        """Name the files from outside that changed, of nodes that this run rests on."""
+        findings = (self._found[node.name] for node in nodes if node.name in self._found)
+        return sorted({name for finding in findings for name in finding.changed})
 
     def is_made_in_run(self, name: str) -> bool:
         """Whether a node of this run makes a dataset."""
@@ -234,7 +241,9 @@ class Freshness:
             return Finding(State.OUTDATED, self._difference(node, given, trace.made_from), trace)
         results, finding = self._results_now(trace)
         if finding is None:
-            fresh = replace(trace, sources=sources, results=results)
+            fresh = replace(trace, sources=sources, results=results, catalog=self.catalog_id)
+            if any(sources[name] is not known for name, known in trace.sources.items()):  # hashed again, so newly known
+                fresh = replace(fresh, recorded_ns=time.time_ns())
             if fresh != trace:
                 self._known[node.name] = self.touched[node.name] = fresh
             finding = Finding(State.CURRENT, trace=fresh)
@@ -284,7 +293,7 @@ class Freshness:
         known, found = trace.sources.get(name), stamp(path)
         if known is None or found is None:
             return None
-        is_certain = not isinstance(found, str) and found[1] < trace.recorded_ns - _UNCERTAIN_NS
+        is_certain = not isinstance(found, str) and max(found[1:]) < trace.recorded_ns - _UNCERTAIN_NS
         if found == known.stamp and is_certain and not self._hash_everything:
             return known
         try:
@@ -297,13 +306,14 @@ class Freshness:
         results = {}
         for name, saved in trace.results.items():
             path = self.traces.path_of(saved)
-            found = stamp(path)
-            if found is None:
+            if trace.catalog != self.catalog_id:
+                path = _path(self._catalog, name) or path
+            now = replace(saved, file=self.traces.name_of(path), stamp=stamp(path) or "")
+            if not now.stamp:
                 return {}, Finding(State.MISSING, f"{path} is not there", trace)
-            looks_same = found == saved.stamp and not self._hash_everything
-            if not looks_same and not self._holds(name, saved):
+            if (now != saved or self._hash_everything) and not self._holds(name, saved):
                 return {}, Finding(State.OUTDATED, f"{path} is not what was saved there", trace)
-            results[name] = replace(saved, stamp=found)
+            results[name] = now
         return results, None
 
     def _holds(self, name: str, saved: Saved) -> bool:
@@ -359,6 +369,11 @@ _NEVER_MADE = Finding(State.MISSING, "it was never made")
 
 def _is_parameter(name: str) -> bool:
     return name == "parameters" or name.startswith("params:")  # as Kedro tells them
+
+
+def _id_of_entries(catalog: Any) -> str:
+    """Take the id of the catalog's entries and patterns."""
+    return value_id([catalog.config_resolver.config, catalog.config_resolver._dataset_patterns])
 
 
 def _path(catalog: CatalogProtocol, name: str) -> Path | None:

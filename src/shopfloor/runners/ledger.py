@@ -57,7 +57,7 @@ class Ledger:
             if finding.state is State.MISSING:
                 maker = self._freshness.maker(name)
                 what = f"results of the stage {maker.namespace}" if maker and maker.namespace else name
-                self._lost[name] = MissingResult("missing", f"{what} are missing; {_REMEDY}")
+                self._lost[name] = MissingResult("missing", f"{what} are missing ({finding.why}); {_REMEDY}")
                 continue
             self._lost[name] = MissingResult("outdated", f"{finding.why}; {WHAT_TO_RUN}")
             if ACROSS_GRIDS not in node.tags:
@@ -93,7 +93,7 @@ class Ledger:
             sources = self._freshness.sources(node)
         except click.ClickException:  # the node will say so
             sources = None
-        return Work(node, DataCatalog(datasets), self._freshness.traces, given, sources)
+        return Work(node, DataCatalog(datasets), self._freshness.traces, given, sources, self._freshness.catalog_id)
 
     def finished(self, node: Node, trace: Trace) -> None:
         """Book a node that has made its files."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,10 @@ _CHOOSING = (
     "--pipeline", "--pipelines", "-p", "--namespaces", "-ns", "--nodes", "-n", "--from-nodes", "--to-nodes",
     "--from-inputs", "--to-outputs", "--tags", "-t",
 )  # fmt: skip
+
+
+#: Run-time parameters that say how a run looks at what earlier runs left.
+_SETTINGS = ("accept_changed", "replace_untraced", "hash_everything")
 
 
 class FolderChangedError(click.ClickException):
@@ -59,6 +65,9 @@ class Accepted:
         Raises:
             ClickException: A value is of the wrong kind.
         """
+        for name in parameters:
+            if name not in _SETTINGS and (meant := get_close_matches(name, _SETTINGS, 1, 0.85)):
+                raise click.ClickException(f"{name} is no parameter. Is {meant[0]} meant?")
         named = parameters.get("accept_changed") or []
         switches = {name: parameters.get(name, False) for name in ("replace_untraced", "hash_everything")}
         if wrong := [name for name, value in switches.items() if not isinstance(value, bool)]:
@@ -82,11 +91,11 @@ def refuse_changed_folders(freshness: Freshness, accepted: Accepted) -> None:
     known = {name for dataset, category in folders for name in (dataset, f"{dataset}/{category}")}
     if unknown := [name for name in accepted.changed if name not in known]:
         raise click.ClickException(
-            f"accept_changed: {unknown[0]} is no dataset of this run. Its datasets: {', '.join(sorted(known))}."
+            f"accept_changed: {unknown[0]!r} is no dataset of this grid. Its datasets: {', '.join(sorted(known))}."
         )
     refused: dict[tuple[str, str], str] = {}
     for (dataset, category), nodes in folders.items():
-        changed = sorted({name for node in nodes for name in freshness.of(node).changed})
+        changed = freshness.changed(nodes)
         if not changed:
             continue
         resting = [trace for trace in freshness.resting_on(nodes) if trace.trains and trace.results]
@@ -100,16 +109,16 @@ def refuse_changed_folders(freshness: Freshness, accepted: Accepted) -> None:
         else:
             seconds = sum(trace.seconds for trace in resting)
             refused[dataset, category] = (
-                f"[FOLDER_CHANGED] {dataset}/{category}: {len(changed)} images or masks were added, removed, altered "
-                f"or listed otherwise since results were made from this folder (first: {changed[0]}). {len(resting)} "
-                f"trainings rest on it ({_duration(seconds)} when they were made)."
+                f"[FOLDER_CHANGED] {dataset}/{category}: {_count(changed, 'image or mask', 'images or masks')} added, "
+                f"removed, altered or listed otherwise since results were made from this folder (first: {changed[0]}). "
+                f"{_count(resting, 'training')} rested on it ({_duration(seconds)} when made)."
             )
     if refused:
-        datasets = list(dict.fromkeys(dataset for dataset, _ in refused))
-        advice = " or ".join(_command(setting=f"accept_changed={dataset}") for dataset in datasets[:1])
+        datasets = [*dict.fromkeys([*accepted.changed, *(dataset for dataset, _ in refused)])]
+        setting = f"accept_changed={'+'.join(datasets)}"
         raise FolderChangedError(
             "\n".join(refused.values()) + "\nOld and new files must not be mixed: put the files back, or accept the "
-            f"change by the run-time parameter accept_changed={datasets[0]}:\n  {advice}\nThen exactly what depends on "
+            f"change by the run-time parameter {setting}:\n  {_command(setting=setting)}\nThen exactly what depends on "
             "the changed files is made again, here now and in every other experiment when it is run."
         )
 
@@ -123,7 +132,7 @@ def refuse_untraced(findings: Mapping[str, Finding], accepted: Accepted) -> None
     untraced = [finding for finding in findings.values() if finding.state is State.UNTRACED]
     if untraced and not accepted.replace_untraced:
         raise UntracedError(
-            f"Results of {len(untraced)} steps are there without a trace of what they were made from: an earlier "
+            f"Results of {_count(untraced, 'step')} are there without a trace of what they were made from: an earlier "
             f"version of Shopfloor made them, or they were copied (first: {untraced[0].why}). They are not used, and "
             "nothing is deleted unasked. Move them away, or have them replaced by the run-time parameter "
             "replace_untraced=true:\n"
@@ -149,7 +158,7 @@ def refuse_outdated_inputs(freshness: Freshness, to_do: Iterable[Node], register
         first, why = next(iter(outdated.items()))
         command = _command(pipeline=_whole_pipeline_of(freshness.maker(first), registered))
         raise OutdatedError(
-            f"{len(outdated)} results that this run takes from outside its filter are outdated (first: {first}: {why})."
+            f"Outdated, and taken from outside this run's filter: {_count(outdated, 'result')} (first: {first}: {why})."
             f" Run first: {command}"
         )
 
@@ -175,8 +184,12 @@ def _command(*, setting: str = "", pipeline: str | None = None) -> str:
         given = {name: value for name, value in given.items() if name not in _CHOOSING}
         if pipeline != "__default__":
             given["--pipeline"] = pipeline
+        if "shard=" in (given.get("--runner-params") or ""):
+            given["--runner-params"] = re.sub(r"shard=[^,]*", "shard=prepare", str(given["--runner-params"]))
     if setting:
-        given["--params"] = ",".join(filter(None, [given.get("--params"), setting]))
+        name, _, _ = setting.partition("=")
+        others = [each for each in (given.get("--params") or "").split(",") if each.partition("=")[0] != name]
+        given["--params"] = ",".join(filter(None, [*others, setting]))
     given["--only-missing-outputs"] = None
     return " ".join(
         [program, *(name if value is None else f"{name}={shlex.quote(value)}" for name, value in given.items())]
@@ -196,6 +209,10 @@ def _options(arguments: list[str]) -> dict[str, str | None]:
         elif last:
             found[last] = word
     return found
+
+
+def _count(things: Sized, one: str, several: str = "") -> str:
+    return f"{len(things)} {one if len(things) == 1 else several or one + 's'}"
 
 
 def _duration(seconds: float) -> str:
