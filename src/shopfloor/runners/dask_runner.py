@@ -49,7 +49,7 @@ class DaskRunner(GridRunner):
         memory_limit: Most memory of each worker that is started, e.g. ``8GiB``.
         threads: Threads for computing of each worker that is started.
         shard: Part of the grid to make, e.g. ``3/8``.
-        is_async: Not to be had.
+        is_async: Without effect.
 
     Raises:
         ClusterError: They do not go together.
