@@ -31,9 +31,9 @@ def photograph(path: Path, seed: int, *, spot: bool = False) -> None:
 
 def make_photos(root: Path) -> None:
     """Ten good photos to train on, six good and six bad ones to test on, and masks of the bad ones."""
-    for place, count in (("train/good", 10), ("test/good", 6), ("test/spot", 6)):
+    for place, count, seed in (("train/good", 10, 0), ("test/good", 6, 100), ("test/spot", 6, 200)):
         for number in range(count):
-            photograph(root / "bolt" / place / f"{number:03}.bmp", hash(place) % 1000 + number, spot="spot" in place)
+            photograph(root / "bolt" / place / f"{number:03}.bmp", seed + number, spot="spot" in place)
     mask = np.zeros((SIDE, SIDE), np.uint8)
     mask[20:40, 20:40] = 255
     for number in range(6):
