@@ -98,7 +98,7 @@ def test_the_exit_code_tells_of_a_failure_and_the_report_is_named(finished: Path
     assert f"Report: {report.resolve()}" in output and report.exists()
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_a_run_killed_at_any_moment_is_resumed_without_loss(finished: Path, project: Path, seed: int) -> None:
     """SIGKILL at a random moment; afterwards all results equal those of a run that was not interrupted."""
     process = start(project, "run", "--env=test")
