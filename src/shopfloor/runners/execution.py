@@ -12,11 +12,10 @@ from kedro.runner.task import Task
 from pluggy import PluginManager
 
 from shopfloor.catalog.traces import Source, Trace, TracesDataset, file_id, stamp
+from shopfloor.leaks import TRAINING_STAGE
 from shopfloor.pipelines.binding import Sources
 from shopfloor.runners.cells import GPU
 from shopfloor.runners.freshness import Given
-
-_TRAINING_STAGE = "training"
 
 
 class SourceChangedError(click.ClickException):
@@ -82,7 +81,7 @@ def make(work: Work, hook_manager: PluginManager, run_id: str | None) -> Trace:
         notes=dict(sources.notes) if sources else {},
         results=results,
         catalog=work.catalog,
-        trains=node.namespace == _TRAINING_STAGE and GPU in node.tags,
+        trains=node.namespace == TRAINING_STAGE and GPU in node.tags,
         seconds=round(time.monotonic() - started, 3),
         recorded_ns=time.time_ns(),
     )

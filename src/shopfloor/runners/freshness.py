@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 from kedro.io import CatalogProtocol, DatasetError
+from kedro.io.core import is_parameter
 from kedro.pipeline.node import Node
 
 from shopfloor.catalog.traces import Saved, Source, Trace, TracesDataset, content_id, file_id, stamp, value_id
@@ -116,7 +117,7 @@ class Freshness:
             return self._as_it_stands(name)
         if maker := self._makers.get(name):
             return self.of(maker)
-        is_there = _is_parameter(name) or self._catalog.exists(name)
+        is_there = is_parameter(name) or self._catalog.exists(name)
         return Finding(State.CURRENT if is_there else State.MISSING, "" if is_there else f"{name} is not there")
 
     def stand_ins(self, node: Node) -> dict[str, Finding]:
@@ -149,7 +150,7 @@ class Freshness:
         Raises:
             ClickException: They cannot be listed.
         """
-        return sources_of(node.func, [self._catalog.load(name) for name in node.inputs if _is_parameter(name)])
+        return sources_of(node.func, [self._catalog.load(name) for name in node.inputs if is_parameter(name)])
 
     def record(self, node: Node, trace: Trace | None) -> None:
         """Take note of what became of a node of the run; None if it failed."""
@@ -173,18 +174,23 @@ class Freshness:
 
     def resting_on(self, nodes: Iterable[Node]) -> list[Trace]:
         """Find everything that was made from results of some nodes, in whatever run."""
-        takers: dict[str, list[Trace]] = {}
-        for trace in self.traces.read_all():
-            for maker in {maker for _, maker in trace.made_from.values()}:
-                takers.setdefault(maker, []).append(trace)
         found: dict[str, Trace] = {}
         waiting = [node.name for node in nodes]
         while waiting:
-            for trace in takers.get(waiting.pop(), ()):
+            for trace in self._takers.get(waiting.pop(), ()):
                 if trace.node not in found:
                     found[trace.node] = trace
                     waiting.append(trace.node)
         return list(found.values())
+
+    @cached_property
+    def _takers(self) -> dict[str, list[Trace]]:
+        """By name of a node, the traces of those that took what it made, as they are before the run."""
+        takers: dict[str, list[Trace]] = {}
+        for trace in self.traces.read_all():
+            for maker in {maker for _, maker in trace.made_from.values()}:
+                takers.setdefault(maker, []).append(trace)
+        return takers
 
     def changed(self, nodes: Iterable[Node]) -> list[str]:
         """Name the files from outside that changed, of nodes that this run rests on."""
@@ -209,9 +215,9 @@ class Freshness:
 
     def _id_from_outside(self, name: str) -> str:
         """Take the id of a parameter, or of a file that no node makes."""
-        if _is_parameter(name):
+        if is_parameter(name):
             return value_id(_effective(self._catalog.load(name)))
-        path = _path(self._catalog, name)
+        path = file_of(self._catalog, name)
         return file_id(path) if path and path.exists() else State.MISSING
 
     def _trace(self, name: str) -> Trace | None:
@@ -253,7 +259,7 @@ class Freshness:
         """Find a result of a node that has no trace."""
         if not self._has_strays and any(name in self._makers for name in node.inputs):
             return None
-        paths = (_path(self._catalog, name) for name in node.outputs)
+        paths = (file_of(self._catalog, name) for name in node.outputs)
         return next((path for path in paths if path and path.exists()), None)
 
     @cached_property
@@ -307,7 +313,7 @@ class Freshness:
         for name, saved in trace.results.items():
             path = self.traces.path_of(saved)
             if trace.catalog != self.catalog_id:
-                path = _path(self._catalog, name) or path
+                path = file_of(self._catalog, name) or path
             now = replace(saved, file=self.traces.name_of(path), stamp=stamp(path) or "")
             if not now.stamp:
                 return {}, Finding(State.MISSING, f"{path} is not there", trace)
@@ -325,7 +331,7 @@ class Freshness:
 
     def _as_it_stands(self, name: str) -> Finding:
         """Tell the state of what another run made, maybe of another grid: by its own trace and those behind it."""
-        path = _path(self._catalog, name)
+        path = file_of(self._catalog, name)
         if path is None or not path.exists():
             return _NEVER_MADE
         maker = self._makers.get(name)
@@ -367,16 +373,13 @@ class Freshness:
 _NEVER_MADE = Finding(State.MISSING, "it was never made")
 
 
-def _is_parameter(name: str) -> bool:
-    return name == "parameters" or name.startswith("params:")  # as Kedro tells them
-
-
 def _id_of_entries(catalog: Any) -> str:
     """Take the id of the catalog's entries and patterns."""
     return value_id([catalog.config_resolver.config, catalog.config_resolver._dataset_patterns])
 
 
-def _path(catalog: CatalogProtocol, name: str) -> Path | None:
+def file_of(catalog: CatalogProtocol, name: str) -> Path | None:
+    """Tell where a dataset is kept; None for what lives in memory."""
     path = getattr(catalog.get(name), "_filepath", None)
     return Path(path) if path else None
 

@@ -85,7 +85,8 @@ class Ledger:
         datasets: dict[str, Any] = {name: self.catalog[name] for name in (*node.inputs, *node.outputs)}
         lost = {name: self._lost[name] for name in node.inputs if name in self._lost}
         datasets |= {name: MemoryDataset(stand_in) for name, stand_in in lost.items()}
-        states = {name: "outdated" if each.status == "outdated" else "missing" for name, each in lost.items()}
+        outdated = {name for name, each in lost.items() if each.status == State.OUTDATED}
+        states = {name: State.OUTDATED if name in outdated else State.MISSING for name in lost}
         given = self._freshness.given(node, states)
         if given is None:
             raise ValueError(f"An input of {node.name} is neither made nor booked as lost.")

@@ -1,4 +1,4 @@
-"""One run at a time over a data folder: two would make the same files twice and remove what the other rests on.
+"""One run at a time over a data folder: two would make the same files twice and outdate what the other rests on.
 
 Shards of a grid (:mod:`shopfloor.runners.shards`) make different files, so several of them may hold the folder.
 

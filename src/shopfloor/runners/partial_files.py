@@ -11,6 +11,7 @@ from typing import Any
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from shopfloor.runners.freshness import file_of
 from shopfloor.whole_files import name_of_partial
 
 
@@ -18,9 +19,9 @@ def remove_partial_files(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     """Remove what killed runs had begun to write of a pipeline's results and traces."""
     traces: Any = catalog.get("traces")
     paths = [traces.path(node.name) for node in pipeline.nodes]
-    made = (getattr(catalog.get(name), "_filepath", None) for name in pipeline.all_outputs())
+    made = (file_of(catalog, name) for name in pipeline.all_outputs())
     wanted: dict[Path, set[str]] = defaultdict(set)
-    for path in (*paths, *(Path(file) for file in made if file)):
+    for path in (*paths, *filter(None, made)):
         wanted[path.parent].add(path.name)
     for folder, files in wanted.items():
         for partial in folder.glob(".partial-*"):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
@@ -167,11 +168,7 @@ def _whole_pipeline_of(node: Node | None, registered: Mapping[str, Pipeline]) ->
     """The first registered pipeline that makes what a node makes from the raw data on."""
     for name, pipeline in registered.items():
         makers = {output: each for each in pipeline.nodes for output in each.outputs}
-        if (
-            node
-            and node in pipeline.nodes
-            and all(each.startswith("params:") or each in makers for each in node.inputs)
-        ):
+        if node and node in pipeline.nodes and all(is_parameter(each) or each in makers for each in node.inputs):
             return name
     return None
 

@@ -27,7 +27,6 @@ def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
 
 
 def _predict(cell: Cell) -> Node:
-    # Big files first: a run that is killed between two saves leaves the small one missing, and the node runs again.
     return Node(
         func=nodes.predict_maps if cell.gives_maps else nodes.predict_scores,
         inputs=[cell.checkpoint, cell.test_images, cell.detector_params],
