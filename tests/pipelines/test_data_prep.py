@@ -159,6 +159,7 @@ def test_what_is_read_from_outside_is_listed_by_name_with_what_the_folders_say(r
     labels = list_labels(settings, dataset="d", category="part").notes
     assert len(labels) == 8 and labels["part/test/dent/a.png"] != labels["part/test/good/0.png"]
     assert "part/ground_truth/dent/a.png" in labels["part/test/dent/a.png"]
+    assert labels["part/test/good/0.png"].split("\t") == ["test", "good", "good", "", ""], "names may hold spaces"
     assert not list_photos({"generator": {}}, dataset="d", category="part").files, "the pipeline makes them itself"
 
 

@@ -63,7 +63,7 @@ def list_labels(settings: Settings, *, dataset: str, category: str) -> Sources:
     return Sources(
         {},
         {
-            each.image: " ".join(
+            each.image: "\t".join(  # which names do not hold, unlike spaces
                 # the index has no masks of good images
                 (each.split, each.label, each.defect_type, each.domain, join_paths(each.masks) * (each.label == "bad"))
             )
