@@ -16,12 +16,12 @@ import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 
+from shopfloor.catalog.atomic_write import written_whole
 from shopfloor.catalog.traces import Saved, Source, Trace, file_id, stamp
-from shopfloor.grid import expand_experiments
-from shopfloor.leaks import refuse_leaks
 from shopfloor.pipeline_registry import experiment_pipeline
+from shopfloor.planning.grid import expand_experiments
+from shopfloor.planning.leaks import refuse_leaks
 from shopfloor.runners.freshness import Freshness
-from shopfloor.whole_files import written_whole
 
 PROJECT = Path(__file__).resolve().parents[1]
 CATEGORIES = 50

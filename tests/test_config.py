@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from shopfloor.config import ConfigError, ProjectConfigLoader, project_parameters
-from shopfloor.grid import expand_experiments
-from shopfloor.parameter_checks import GridError
+from shopfloor.planning.grid import expand_experiments
+from shopfloor.planning.parameter_checks import GridError
 from shopfloor.settings import CONFIG_LOADER_ARGS
 
 

@@ -12,8 +12,8 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
-from shopfloor.cell import DETECTOR_PARAMS
 from shopfloor.pipelines.binding import bound
+from shopfloor.planning.cell import DETECTOR_PARAMS
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class AccountHooks:
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
         """Print the table."""
         from shopfloor.pipelines.data_prep.pipeline import ACCOUNT
-        from shopfloor.readers.account import account_text
+        from shopfloor.readers.summary import account_text
 
         if dataset_name == ACCOUNT:
             logger.info("Datasets:\n\n%s\n", account_text(data))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline
 
 from shopfloor.config import project_parameters
-from shopfloor.grid import Experiment, checked_categories, expand_experiments, unique_cells
-from shopfloor.leaks import refuse_leaks
 from shopfloor.pipelines import data_prep, evaluation, perturbation, reporting, training
+from shopfloor.planning.grid import Experiment, checked_categories, expand_experiments, unique_cells
+from shopfloor.planning.leaks import refuse_leaks
 
 
 def register_pipelines() -> dict[str, Pipeline]:

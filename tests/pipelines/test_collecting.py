@@ -11,7 +11,7 @@ import pytest
 
 from shopfloor.metrics.names import IMAGE_METRICS, PIXEL_METRICS
 from shopfloor.pipelines.reporting import nodes
-from shopfloor.report.tables import count_cells, dataset_table, failures_table
+from shopfloor.report.tables.value_tables import count_cells, dataset_table, failures_table
 from shopfloor.runners.missing import MissingResult
 
 OUTDATED = MissingResult("outdated", "made from other images than those there now")

@@ -22,8 +22,8 @@ from shopfloor.pipelines.data_prep.nodes import (
     report_resize,
 )
 from shopfloor.readers import DatasetError
-from shopfloor.readers.account import account_text, check_line
 from shopfloor.readers.category_files import Expected
+from shopfloor.readers.summary import account_text, check_line
 from shopfloor.runners.missing import MissingResult
 
 

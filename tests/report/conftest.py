@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.report.results import Results
+from shopfloor.report.page.results import Results
 
 METRICS = (
     "image_auroc",
@@ -43,7 +43,7 @@ class FakeRun:
 
 def results(**known: Any) -> Results:
     """Results of an experiment of which only some are known; the rest is empty."""
-    from shopfloor.report.figure_style import empty_figure
+    from shopfloor.report.figures.style import empty_figure
 
     cell = ["dataset", "category", "detector", "image_size", "condition", "seed"]
     kinds = ["condition_kind", "test_set", "test_set_kind"]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shopfloor.report.against_paper import COLUMNS, against_paper
+from shopfloor.report.paper.against_paper import COLUMNS, against_paper
 from tests.report.conftest import make_run, value_rows
 from tests.report.test_paper_tables import NO_COSTS, as_metrics, contradictions, published, settings, stopped
 

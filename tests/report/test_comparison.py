@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shopfloor.report.comparison import MEAN_OVER_DATASETS, domain_table, drift_table, size_table, stopping_table
-from shopfloor.report.figures import drift_figure, overview_figures, size_figure
-from shopfloor.report.page import render_page
-from shopfloor.report.page_pictures import PagePictures
+from shopfloor.report.figures.overview import drift_figure, overview_figures, size_figure
+from shopfloor.report.page.pictures import PagePictures
+from shopfloor.report.page.report import render_page
+from shopfloor.report.tables.comparison import MEAN_OVER_DATASETS, domain_table, drift_table, size_table, stopping_table
 from tests.report.conftest import FakeRun, results_of, value_rows, with_kinds
 
 

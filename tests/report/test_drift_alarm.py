@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import mannwhitneyu
 
-from shopfloor.report.drift_alarm import alarm_summary, batch_statistics, drift_alarm
+from shopfloor.report.statistics.drift_alarm import alarm_summary, batch_statistics, drift_alarm
 from tests.report.conftest import with_kinds
 
 SETTINGS = {"batch_sizes": [8, 32], "repetitions": 500, "false_alarms": 0.05, "seed": 3341}

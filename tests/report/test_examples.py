@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.report.examples import HIGHEST_BAD, HIGHEST_GOOD, LOWEST_BAD, draw_examples, pick_examples
+from shopfloor.report.pictures.examples import HIGHEST_BAD, HIGHEST_GOOD, LOWEST_BAD, draw_examples, pick_examples
 from tests.report.conftest import cell_scores, image_part
 
 

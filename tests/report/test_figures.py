@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shopfloor.report.cost_figures import COST_TITLES, cost_points, logarithmic_ticks
-from shopfloor.report.figure_style import OKABE_ITO, detector_styles, readable
-from shopfloor.report.figures import (
+from shopfloor.report.figures.costs import COST_TITLES, cost_points, logarithmic_ticks
+from shopfloor.report.figures.overview import (
     cost_figure,
     drift_figure,
     metric_by_category,
@@ -23,7 +22,8 @@ from shopfloor.report.figures import (
     size_figure,
     spread_apart,
 )
-from shopfloor.report.tables import dataset_table, mean_table
+from shopfloor.report.figures.style import OKABE_ITO, detector_styles, readable
+from shopfloor.report.tables.value_tables import dataset_table, mean_table
 from tests.report.conftest import cell_scores, value_rows
 
 
@@ -318,7 +318,10 @@ def test_overview_of_a_run_that_failed_throughout_is_empty(evaluation_run):
 def test_importing_the_report_is_light():
     code = """
 import sys
-from shopfloor.report import examples, figures, page, print_figure, side_by_side, tables
+from shopfloor.report.figures import overview, print_figure
+from shopfloor.report.page import report
+from shopfloor.report.pictures import examples, side_by_side
+from shopfloor.report.tables import value_tables
 heavy = {"plotly", "matplotlib", "jinja2", "torch"} & set(sys.modules)
 sys.exit(str(heavy) if heavy else 0)
 """

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.report.foreground_preview import draw_foreground
+from shopfloor.report.pictures.foreground_preview import draw_foreground
 
 S = 64
 TILE, TITLE = 200, 30  # pixels

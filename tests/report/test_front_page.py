@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from shopfloor.pipelines.reporting.nodes import render_front_page as render_node
-from shopfloor.report.change import change_sentence
-from shopfloor.report.front_page import render_front_page
-from shopfloor.report.headline import certainty, headline
-from shopfloor.report.summary import detector_numbers, summarise
+from shopfloor.report.page.change import change_sentence
+from shopfloor.report.page.front_page import render_front_page
+from shopfloor.report.page.headline import certainty, headline
+from shopfloor.report.page.summary import detector_numbers, summarise
 from shopfloor.runners.missing import MissingResult
 from tests.report.conftest import FakeRun, results, results_of, value_rows, with_kinds
 

@@ -9,22 +9,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shopfloor.cell import Cell, each_once
 from shopfloor.config import ProjectConfigLoader
-from shopfloor.grid import Experiment, expand_experiments
 from shopfloor.pipelines.reporting.nodes import collect_metrics
 from shopfloor.pipelines.reporting.pipeline import create_pipeline
-from shopfloor.report.baseline import baseline_of
-from shopfloor.report.change import changes
-from shopfloor.report.comparison import domain_table, drift_table, noise_levels, noise_table, size_table, stopping_table
-from shopfloor.report.drift_alarm import drift_alarm
-from shopfloor.report.figures import overview_figures
-from shopfloor.report.headline import headline
-from shopfloor.report.page_pictures import PagePictures
-from shopfloor.report.page_sections import sections
-from shopfloor.report.paper_tables import paper_tables
-from shopfloor.report.tables import category_table, mean_table
-from shopfloor.report.uncertainty import certainty_tables
+from shopfloor.planning.cell import Cell, each_once
+from shopfloor.planning.grid import Experiment, expand_experiments
+from shopfloor.report.figures.overview import overview_figures
+from shopfloor.report.page.change import changes
+from shopfloor.report.page.headline import headline
+from shopfloor.report.page.pictures import PagePictures
+from shopfloor.report.page.sections import sections
+from shopfloor.report.paper.tables import paper_tables
+from shopfloor.report.statistics.drift_alarm import drift_alarm
+from shopfloor.report.statistics.uncertainty import certainty_tables
+from shopfloor.report.tables.baseline import baseline_of
+from shopfloor.report.tables.comparison import (
+    domain_table,
+    drift_table,
+    noise_levels,
+    noise_table,
+    size_table,
+    stopping_table,
+)
+from shopfloor.report.tables.value_tables import category_table, mean_table
 from shopfloor.settings import CONFIG_LOADER_ARGS
 from tests.report.conftest import cell_scores, results
 

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from shopfloor.report.figures import overview_figures, score_histogram
-from shopfloor.report.headline import headline
-from shopfloor.report.page import render_page
-from shopfloor.report.page_pictures import PagePictures
+from shopfloor.report.figures.overview import overview_figures, score_histogram
+from shopfloor.report.page.headline import headline
+from shopfloor.report.page.pictures import PagePictures
+from shopfloor.report.page.report import render_page
 from tests.report.conftest import results_of, value_rows
 
 ATTACK = "<script>alert(1)</script>"

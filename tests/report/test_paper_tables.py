@@ -15,9 +15,9 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from shopfloor.report.paper_table_formats import HOLE, PaperTable, to_csv, to_html, to_latex
-from shopfloor.report.paper_table_formats import to_markdown as markdown
-from shopfloor.report.paper_tables import paper_tables, render_all
+from shopfloor.report.paper.formats import HOLE, PaperTable, to_csv, to_html, to_latex
+from shopfloor.report.paper.formats import to_markdown as markdown
+from shopfloor.report.paper.tables import paper_tables, render_all
 from tests.report.conftest import make_run, value_rows, with_kinds
 
 PROJECT = Path(__file__).parents[2]

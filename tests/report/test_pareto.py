@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shopfloor.report.pareto import pareto_front
+from shopfloor.report.statistics.pareto import pareto_front
 
 # Few different numbers, so that ties are common.
 NUMBERS = st.one_of(st.integers(0, 4).map(float), st.just(float("nan")))

@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex, to_rgba
 from matplotlib.patches import Polygon, Rectangle
 from plotly.subplots import make_subplots
 
-from shopfloor.report.figures import (
+from shopfloor.report.figures.overview import (
     cost_figure,
     drift_figure,
     noise_figure,
@@ -21,9 +21,9 @@ from shopfloor.report.figures import (
     score_histogram,
     size_figure,
 )
-from shopfloor.report.print_figure import draw, print_below_one_another, print_figure
-from shopfloor.report.print_text import plain_text
-from shopfloor.report.training_curves import training_figures
+from shopfloor.report.figures.print_figure import draw, print_below_one_another, print_figure
+from shopfloor.report.figures.print_text import plain_text
+from shopfloor.report.figures.training import training_figures
 from tests.report.conftest import cell_scores, value_rows, with_kinds
 
 

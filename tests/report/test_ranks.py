@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shopfloor.report.print_figure import print_figure
-from shopfloor.report.rank_figure import rank_figure
-from shopfloor.report.ranks import (
+from shopfloor.report.figures.print_figure import print_figure
+from shopfloor.report.figures.ranks import rank_figure
+from shopfloor.report.statistics.ranks import (
     average_ranks,
     critical_difference,
     friedman_p_value,

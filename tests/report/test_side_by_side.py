@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.report.side_by_side import (
+from shopfloor.report.pictures.side_by_side import (
     DISAGREED,
     MISSED,
     REJECTED,

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shopfloor.report.comparison import MEAN_OVER_DATASETS, noise_table
-from shopfloor.report.tables import (
+from shopfloor.report.tables.comparison import MEAN_OVER_DATASETS, noise_table
+from shopfloor.report.tables.value_tables import (
     category_table,
     cost_table,
     count_cells,

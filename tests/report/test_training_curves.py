@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from shopfloor.pipelines.reporting.nodes import collect_training_log
-from shopfloor.report.training_curves import main_loss, training_figures
+from shopfloor.report.figures.training import main_loss, training_figures
 
 CELL: dict[str, Any] = {
     "dataset": "d",

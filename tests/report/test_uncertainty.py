@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from shopfloor.metrics import image_metrics
-from shopfloor.report.baseline import rows_of
-from shopfloor.report.headline import certainty
-from shopfloor.report.uncertainty import certainty_tables, differences, intervals, leader
+from shopfloor.report.page.headline import certainty
+from shopfloor.report.statistics.uncertainty import certainty_tables, differences, intervals, leader
+from shopfloor.report.tables.baseline import rows_of
 from tests.report.conftest import value_rows, with_kinds
 
 SETTINGS = {"resamples": 300, "level": 0.95, "seed": 3341}
@@ -288,7 +288,7 @@ def test_no_scores_are_empty_tables():
 
 def test_long_grids_say_how_far_they_are(caplog):
     scores = together(*(cell("p", seed=seed, n_good=3, n_bad=3) for seed in range(101)))
-    with caplog.at_level(logging.INFO, logger="shopfloor.report.uncertainty"):
+    with caplog.at_level(logging.INFO, logger="shopfloor.report.statistics.uncertainty"):
         intervals(scores, {**SETTINGS, "resamples": 2})
     assert [record.getMessage() for record in caplog.records] == [
         "Intervals of 100 of 101 cells are there.", "Intervals of 101 of 101 cells are there."

@@ -18,11 +18,11 @@ import psutil
 import pytest
 from kedro.pipeline import Node, Pipeline
 
+from shopfloor.catalog.atomic_write import CannotWriteError
 from shopfloor.runners.dask_cluster import ClusterError, ClusterOptions, connect
 from shopfloor.runners.dask_runner import DaskRunner
 from shopfloor.runners.failures import FailedNodesError
 from shopfloor.runners.local import LocalRunner
-from shopfloor.whole_files import CannotWriteError
 from tests.disks import small_disk
 from tests.runners.stub_grid import cell_names, lines, make_pipeline, results, run, traces_entry
 

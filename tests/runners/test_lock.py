@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from shopfloor.catalog.atomic_write import CannotWriteError
 from shopfloor.runners.lock import DataInUseError, Owner, hold
 from shopfloor.runners.shards import Shard
-from shopfloor.whole_files import CannotWriteError
 from tests.disks import ordinary_user
 from tests.runners.stub_grid import cell_names, lines
 

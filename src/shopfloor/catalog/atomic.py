@@ -21,8 +21,8 @@ from kedro_datasets import json, pandas, pillow, plotly, text
 from kedro_datasets._typing import ImagePreview, TablePreview
 from PIL import Image
 
+from shopfloor.catalog.atomic_write import written_whole
 from shopfloor.catalog.result_table import COLUMN_TYPES, marked_table, unmarked_table
-from shopfloor.whole_files import written_whole
 
 #: Files of text are UTF-8 whatever the locale of the machine.
 _UTF8 = {"open_args_save": {"mode": "w", "encoding": "utf-8"}, "open_args_load": {"mode": "r", "encoding": "utf-8"}}

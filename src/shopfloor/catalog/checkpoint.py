@@ -7,7 +7,7 @@ from typing import Any
 
 from kedro.io import AbstractDataset
 
-from shopfloor.whole_files import written_whole
+from shopfloor.catalog.atomic_write import written_whole
 
 
 class CheckpointDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):

@@ -11,7 +11,7 @@ from kedro.io import AbstractDataset
 from PIL import Image
 
 from shopfloor.catalog.atomic import encoded
-from shopfloor.whole_files import written_whole
+from shopfloor.catalog.atomic_write import written_whole
 
 
 class RenderedFolderDataset(AbstractDataset[dict[str, np.ndarray], Path]):

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
+from shopfloor.catalog.atomic_write import written_whole
 from shopfloor.catalog.traces import Stamp, file_id, stamp, value_id
-from shopfloor.whole_files import written_whole
 
 #: Ends a stack's file; before it lies the length of the table of rows, as eight bytes.
 _END = b"shopfloor rows"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from shopfloor.readers.account import COUNT_COLUMNS
+from shopfloor.readers.summary import COUNT_COLUMNS
 
 _TEXT = (
     "category", "codes", "condition", "condition_kind", "dataset", "defect_type", "detector", "detector_a",

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
-from shopfloor.whole_files import written_whole
+from shopfloor.catalog.atomic_write import written_whole
 
 Stamp = list[int] | str
 """Size in bytes, modification and change time in nanoseconds of a file; of a folder, a digest of those of its files.

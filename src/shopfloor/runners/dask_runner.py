@@ -29,9 +29,9 @@ from shopfloor.runners.cells import GPU
 from shopfloor.runners.dask_cluster import ATTEMPTS, ClusterError, ClusterOptions, connect
 from shopfloor.runners.dask_worker import run_node
 from shopfloor.runners.failures import Failure
-from shopfloor.runners.frontier import Frontier
 from shopfloor.runners.grid_runner import GridRunner
-from shopfloor.runners.ledger import Ledger
+from shopfloor.runners.ready_queue import Frontier
+from shopfloor.runners.run_state import Ledger
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import click
 from kedro.io import DatasetError
 
-from shopfloor.whole_files import CannotWriteError
+from shopfloor.catalog.atomic_write import CannotWriteError
 
 
 class FailedNodesError(click.ClickException):

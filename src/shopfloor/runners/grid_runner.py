@@ -27,11 +27,11 @@ from pluggy import PluginManager
 
 from shopfloor.runners.failures import EmptyGridError
 from shopfloor.runners.freshness import Freshness
-from shopfloor.runners.ledger import Ledger
 from shopfloor.runners.lock import hold
 from shopfloor.runners.partial_files import remove_partial_files
 from shopfloor.runners.progress import Progress
 from shopfloor.runners.refusals import Accepted, refuse_changed_folders, refuse_outdated_inputs, refuse_untraced
+from shopfloor.runners.run_state import Ledger
 from shopfloor.runners.shards import Shard, fingerprint
 
 logger = logging.getLogger(__name__)

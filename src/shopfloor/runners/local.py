@@ -8,7 +8,7 @@ from pluggy import PluginManager
 from shopfloor.runners.execution import make
 from shopfloor.runners.failures import Failure
 from shopfloor.runners.grid_runner import GridRunner
-from shopfloor.runners.ledger import Ledger
+from shopfloor.runners.run_state import Ledger
 
 
 class LocalRunner(GridRunner):

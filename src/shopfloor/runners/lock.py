@@ -25,8 +25,8 @@ from pathlib import Path
 import click
 import psutil
 
+from shopfloor.catalog.atomic_write import CannotWriteError, user_name, write_problem
 from shopfloor.runners.shards import Shard
-from shopfloor.whole_files import CannotWriteError, user_name, write_problem
 
 logger = logging.getLogger(__name__)
 

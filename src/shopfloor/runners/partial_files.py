@@ -11,8 +11,8 @@ from typing import Any
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from shopfloor.catalog.atomic_write import name_of_partial
 from shopfloor.runners.freshness import file_of
-from shopfloor.whole_files import name_of_partial
 
 
 def remove_partial_files(pipeline: Pipeline, catalog: CatalogProtocol) -> None:

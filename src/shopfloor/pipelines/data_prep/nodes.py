@@ -18,12 +18,12 @@ from shopfloor.catalog.result_table import typed
 from shopfloor.pipelines.binding import Sources, SourcesGoneError, reads
 from shopfloor.pipelines.lazy_stack import lazy_stack
 from shopfloor.readers import DEFAULT_READER, DatasetError, find_root, list_category
-from shopfloor.readers.account import ACCOUNT_COLUMNS, check_line, codes_in
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.checks import check_category
 from shopfloor.readers.index_table import join_paths, split_paths
 from shopfloor.readers.measure import facts_from_table, facts_table, measure, thread_pool
 from shopfloor.readers.pixels import read_image, read_mask, resize_mask
+from shopfloor.readers.summary import ACCOUNT_COLUMNS, check_line, codes_in
 from shopfloor.runners.missing import MissingResult
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def render_parts(settings: Settings, category: str) -> dict[str, np.ndarray]:
     Returns:
         Images and masks (H, W[, 3]), uint8, by path relative to the dataset root.
     """
-    from shopfloor.generated.render import render_category
+    from shopfloor.synthetic_parts.render import render_category
 
     files = render_category(category, **settings["generator"])
     return {f"{category}/{path}": pixels for path, pixels in files.items()}
@@ -269,7 +269,7 @@ def prepare_textures(textures: Settings, *, name: str, image_size: int) -> LazyS
         DetectorError: There is no such folder, no image in it, or one that cannot be read.
     """
     from shopfloor.detectors.textures import list_textures, read_texture
-    from shopfloor.generated.textures import render_texture
+    from shopfloor.synthetic_parts.textures import render_texture
 
     shape, title = (image_size, image_size, 3), f"{name}: textures {image_size} px"
     if generator := textures.get("generator"):

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.cell import Category, Cell, each_once
 from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.data_prep import nodes
+from shopfloor.planning.cell import Category, Cell, each_once
 from shopfloor.runners.missing import TOLERANT
 
 STAGE = "data_prep"

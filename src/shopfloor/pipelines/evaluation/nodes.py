@@ -154,7 +154,7 @@ def show_examples(
     Returns:
         The picture.
     """
-    from shopfloor.report.examples import draw_examples
+    from shopfloor.report.pictures.examples import draw_examples
 
     if test_masks is not None and not test_masks.table["has_pixel_labels"].any():
         test_masks = None  # all zero, because the dataset has none

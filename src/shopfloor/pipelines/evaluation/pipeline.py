@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.cell import Cell, each_once
 from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.evaluation import nodes
+from shopfloor.planning.cell import Cell, each_once
 
 STAGE = "evaluation"
 

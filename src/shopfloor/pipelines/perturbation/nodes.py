@@ -102,7 +102,7 @@ def show_foreground(train_images: ImagePart, foreground: np.ndarray) -> Image:
     Returns:
         The picture.
     """
-    from shopfloor.report.foreground_preview import draw_foreground
+    from shopfloor.report.pictures.foreground_preview import draw_foreground
 
     return draw_foreground(train_images, foreground)
 
@@ -242,7 +242,7 @@ def show_drift(
     Returns:
         The picture.
     """
-    from shopfloor.report.drift_gallery import draw_gallery
+    from shopfloor.report.pictures.drift_gallery import draw_gallery
 
     labels = index.set_index("image")["label"]
     bad = [image for image in draw["image"] if labels[image] == "bad"]

@@ -12,10 +12,10 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.cell import Cell, Condition, Drift, each_once
 from shopfloor.perturbations.splits import clean_split, holdout_split, noisy_split, share_split, supervised_split
 from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.perturbation import nodes
+from shopfloor.planning.cell import Cell, Condition, Drift, each_once
 
 STAGE = "perturbation"
 

@@ -21,12 +21,12 @@ from plotly.graph_objects import Figure
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.catalog.result_table import typed
 from shopfloor.metrics.names import IMAGE_METRICS, PIXEL_METRICS
-from shopfloor.report.tables import CELL
+from shopfloor.report.tables.value_tables import CELL
 from shopfloor.runners.missing import MissingResult
 
 if TYPE_CHECKING:
-    from shopfloor.report.page import Run
-    from shopfloor.report.results import Results
+    from shopfloor.report.page.report import Run
+    from shopfloor.report.page.results import Results
 
 Coordinates = dict[str, Any]
 Plan = dict[str, Any]
@@ -193,7 +193,7 @@ def make_tables(metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.D
     Returns:
         ``category_table``, ``dataset_table``, ``mean_table``, ``failures_table``; fractions.
     """
-    from shopfloor.report import tables
+    from shopfloor.report.tables import value_tables as tables
 
     functions = (tables.category_table, tables.dataset_table, tables.mean_table, tables.failures_table)
     return tuple(make(metrics) for make in functions)  # type: ignore[return-value]  # four functions, four tables
@@ -201,28 +201,28 @@ def make_tables(metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.D
 
 def make_noise_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """Every metric of protocol 4.5 per noise level, on the own and on the common test set."""
-    from shopfloor.report.comparison import noise_table
+    from shopfloor.report.tables.comparison import noise_table
 
     return noise_table(metrics)
 
 
 def make_size_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """Every metric of protocol 4.2 per input size."""
-    from shopfloor.report.comparison import size_table
+    from shopfloor.report.tables.comparison import size_table
 
     return size_table(metrics)
 
 
 def make_drift_tables(metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every metric of protocol 4.3 without and with synthetic drift, and of protocol 4.4 per test set of domains."""
-    from shopfloor.report.comparison import domain_table, drift_table
+    from shopfloor.report.tables.comparison import domain_table, drift_table
 
     return drift_table(metrics), domain_table(metrics)
 
 
 def make_stopping_table(metrics: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     """Metrics and epochs of protocol 4.7 per rule of stopping."""
-    from shopfloor.report.comparison import stopping_table
+    from shopfloor.report.tables.comparison import stopping_table
 
     return stopping_table(metrics, costs)
 
@@ -250,8 +250,8 @@ def draw_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[Figure, Fi
     Returns:
         Image AUROC by category; image AUROC against prediction time, training time, memory and number of parameters.
     """
-    from shopfloor.report.cost_figures import cost_figure
-    from shopfloor.report.figures import metric_by_category
+    from shopfloor.report.figures.costs import cost_figure
+    from shopfloor.report.figures.overview import metric_by_category
 
     size = int(metrics["image_size"].iloc[0])
     by_category = metric_by_category(metrics, "image_auroc", size)
@@ -261,21 +261,21 @@ def draw_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[Figure, Fi
 
 def draw_noise_figure(metrics: pd.DataFrame) -> Figure:
     """Image AUROC against the share of mislabelled training images."""
-    from shopfloor.report.figures import noise_figure
+    from shopfloor.report.figures.overview import noise_figure
 
     return noise_figure(metrics, "image_auroc")
 
 
 def draw_size_figure(metrics: pd.DataFrame) -> Figure:
     """Image AUROC against the input size."""
-    from shopfloor.report.figures import size_figure
+    from shopfloor.report.figures.overview import size_figure
 
     return size_figure(metrics, "image_auroc")
 
 
 def draw_drift_figure(metrics: pd.DataFrame) -> Figure:
     """Image AUROC without and with drift."""
-    from shopfloor.report.figures import drift_figure
+    from shopfloor.report.figures.overview import drift_figure
 
     return drift_figure(metrics, "image_auroc")
 
@@ -295,15 +295,15 @@ def measure_certainty(
         Intervals of every cell's image metrics, of their means over the datasets per detector, and of the differences
         between detectors.
     """
-    from shopfloor.report.uncertainty import certainty_tables
+    from shopfloor.report.statistics.uncertainty import certainty_tables
 
     return certainty_tables(scores, bootstrap, metrics, group_metrics)
 
 
 def rank_detectors(metrics: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     """Average ranks of the detectors over the categories, as a table and as a critical-difference diagram."""
-    from shopfloor.report.rank_figure import rank_figure
-    from shopfloor.report.ranks import rank_detectors as rank
+    from shopfloor.report.figures.ranks import rank_figure
+    from shopfloor.report.statistics.ranks import rank_detectors as rank
 
     ranking = rank(metrics)
     return ranking.table, rank_figure(ranking)
@@ -323,7 +323,7 @@ def make_paper_tables(
     Returns:
         Texts by file name.
     """
-    from shopfloor.report.paper_tables import paper_tables, render_all
+    from shopfloor.report.paper.tables import paper_tables, render_all
 
     return render_all(paper_tables(plan["experiment"], metrics, costs, settings))
 
@@ -349,7 +349,7 @@ def compare_with_paper(
     Returns:
         One line per published number: difference, tolerance, verdict.
     """
-    from shopfloor.report.against_paper import against_paper
+    from shopfloor.report.paper.against_paper import against_paper
 
     return against_paper(plan["experiment"], metrics, costs, settings, published, contradictions)
 
@@ -364,7 +364,7 @@ def raise_drift_alarm(scores: pd.DataFrame, settings: dict[str, Any]) -> tuple[p
     Returns:
         One line per cell, drift seed and batch size; one line per detector, means.
     """
-    from shopfloor.report.drift_alarm import alarm_summary, drift_alarm
+    from shopfloor.report.statistics.drift_alarm import alarm_summary, drift_alarm
 
     alarms = drift_alarm(scores, settings)
     return alarms, alarm_summary(alarms)
@@ -389,7 +389,7 @@ def show_side_by_side(
     Returns:
         The picture; detectors without results are left out, and where fewer than two remain it says so.
     """
-    from shopfloor.report.side_by_side import draw_note, draw_side_by_side
+    from shopfloor.report.pictures.side_by_side import draw_note, draw_side_by_side
 
     scores = _there(detectors, results[: len(detectors)])
     maps = _there(with_maps, results[len(detectors) :])
@@ -410,9 +410,9 @@ def show_score_distributions(*scores: pd.DataFrame | MissingResult, detectors: S
     Returns:
         One histogram per detector that has scores, one below the other.
     """
-    from shopfloor.report.print_figure import print_below_one_another
-    from shopfloor.report.score_figures import score_histogram
-    from shopfloor.report.side_by_side import draw_note
+    from shopfloor.report.figures.print_figure import print_below_one_another
+    from shopfloor.report.figures.scores import score_histogram
+    from shopfloor.report.pictures.side_by_side import draw_note
 
     there = _there(detectors, scores)
     if not there:
@@ -422,7 +422,7 @@ def show_score_distributions(*scores: pd.DataFrame | MissingResult, detectors: S
 
 def print_figure(figure: Figure) -> Image:
     """An interactive figure as a picture for print."""
-    from shopfloor.report.print_figure import print_figure as draw
+    from shopfloor.report.figures.print_figure import print_figure as draw
 
     return draw(figure)
 
@@ -436,15 +436,15 @@ def render_report(
         plan: The experiment's plan.
         titles: Kind (an attribute of `PagePictures`) and title of each picture, by its name among the results.
         paper_tables: Names of the paper's tables among the results.
-        results: The attributes of `shopfloor.report.results.Results`, the paper's tables as HTML, and pictures.
+        results: The attributes of `shopfloor.report.page.results.Results`, the paper's tables as HTML, and pictures.
 
     Returns:
         HTML.
     """
-    from shopfloor.report.figures import overview_figures, score_histogram
-    from shopfloor.report.page import render_page
-    from shopfloor.report.page_pictures import PagePictures
-    from shopfloor.report.training_curves import training_figures
+    from shopfloor.report.figures.overview import overview_figures, score_histogram
+    from shopfloor.report.figures.training import training_figures
+    from shopfloor.report.page.pictures import PagePictures
+    from shopfloor.report.page.report import render_page
 
     pictures: dict[str, dict[str, Image]] = {kind: {} for kind in PagePictures._fields}
     for name, (kind, title) in titles.items():
@@ -462,7 +462,7 @@ def render_report(
 
 def summarise(plan: Plan, *, paper_tables: Sequence[str], **results: Any) -> dict[str, Any]:
     """What the page over all experiments says about this one, as plain data."""
-    from shopfloor.report.summary import summarise as sum_up
+    from shopfloor.report.page.summary import summarise as sum_up
 
     content = _contents(results, paper_tables)
     return sum_up(_run(plan, content.costs), content)
@@ -478,14 +478,14 @@ def render_front_page(*summaries: dict[str, Any] | MissingResult, experiments: S
     Returns:
         HTML.
     """
-    from shopfloor.report.front_page import render_front_page as render
+    from shopfloor.report.page.front_page import render_front_page as render
 
     return render(dict(zip(experiments, summaries, strict=True)))
 
 
 def _contents(results: dict[str, Any], paper_tables: Sequence[str]) -> Results:
     """What pages are made of, with the paper's tables in one place."""
-    from shopfloor.report.results import Results
+    from shopfloor.report.page.results import Results
 
     tables = {name: results.pop(name) for name in paper_tables}
     return Results(**results, paper_tables=tables)

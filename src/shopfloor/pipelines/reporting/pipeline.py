@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.cell import CLEAN_KINDS, Cell, each_once
 from shopfloor.experiments import EXPERIMENTS
-from shopfloor.grid import Experiment
 from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.reporting import nodes
+from shopfloor.planning.cell import CLEAN_KINDS, Cell, each_once
+from shopfloor.planning.grid import Experiment
 from shopfloor.runners.missing import ACROSS_GRIDS, TOLERANT
 
 STAGE = "reporting"
@@ -295,7 +295,7 @@ _FigureStep = tuple[Callable[..., Any], list[str], list[str], list[str]]
 #: What the paper published, and where it contradicts itself.
 _PUBLISHED = ("reference.paper_results", "reference.paper_contradictions")
 
-#: What reports and summaries are made of: the attributes of `shopfloor.report.results.Results`.
+#: What reports and summaries are made of: the attributes of `shopfloor.report.page.results.Results`.
 _CONTENTS = (
     "metrics", "costs", "scores", "categories", "training_log", "intervals", "mean_intervals", "differences",
     "rank_table", "rank_figure", "against_paper",

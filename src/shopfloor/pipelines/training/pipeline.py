@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.cell import Cell, each_once
 from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.training import nodes
 from shopfloor.pipelines.training.nodes import OWN_NETWORK
+from shopfloor.planning.cell import Cell, each_once
 
 STAGE = "training"
 
