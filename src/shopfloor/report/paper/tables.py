@@ -2,8 +2,7 @@
 
 Which tables an experiment answers, their rows, columns and metrics are settings (``paper_tables``); the means are those
 of :mod:`shopfloor.report.tables.value_tables`. A value that is not there is a hole with a reason, named
-below the table: never zero
-and never left out of a mean.
+below the table: never zero and never left out of a mean.
 """
 
 from __future__ import annotations

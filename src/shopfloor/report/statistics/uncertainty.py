@@ -51,8 +51,8 @@ def certainty_tables(
 
     Args:
         scores: Raw scores of every test image of every cell: the columns of `shopfloor.planning.cell.Cell.scored`,
-            ``image, label`` (good or bad), ``defect_type, pred_score``. The order of the lines does not matter, except that the
-            baseline is the first condition where none is clean.
+            ``image, label`` (good or bad), ``defect_type, pred_score``. The order of the lines does not matter, except
+            that the baseline is the first condition where none is clean.
         settings: ``resamples`` (B), ``level`` (share of resamples inside an interval, between 0 and 1), ``seed``.
         metrics: The metrics table, which knows the cells that have no scores and the test sets that are measured in
             another way (the domains of AeBAD, protocol 4.4, whose scores are left out here). Without it every cell of

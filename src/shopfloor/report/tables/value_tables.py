@@ -53,8 +53,8 @@ def category_table(metrics: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         metrics: One line per run, test set and metric: the columns of `shopfloor.planning.cell.Cell.coordinates`,
-            ``metric, value, status, note``. The test sets of kind ``common`` become one test set of that name whose seeds are
-            averaged, and so do those of kind ``drift``. The condition kind ``share`` becomes ``clean``.
+            ``metric, value, status, note``. The test sets of kind ``common`` become one test set of that name whose
+            seeds are averaged, and so do those of kind ``drift``. The condition kind ``share`` becomes ``clean``.
 
     Returns:
         The line's names and the shared columns of this module.
