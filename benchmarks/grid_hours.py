@@ -33,7 +33,7 @@ def trainings() -> list[Cell]:
     parameters = ProjectConfigLoader(
         str(PROJECT / "conf"), env="paper", base_env="base", merge_strategy={"parameters": "soft"}
     )["parameters"]
-    return each_once(unique_cells(expand_experiments(parameters).values()), "fit_name")
+    return each_once(unique_cells(expand_experiments(parameters).values()), "fit_key")
 
 
 def training_images(cell: Cell, unknown: int) -> float:

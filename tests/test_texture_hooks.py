@@ -11,9 +11,9 @@ from PIL import Image
 
 from shopfloor.detectors.building import DetectorError
 from shopfloor.hooks import TextureHooks
-from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.data_prep.nodes import prepare_textures
 from shopfloor.pipelines.data_prep.pipeline import TEXTURES_TAG
+from shopfloor.planning.binding import bind
 
 TEXTURES = "data_prep.dtd.64.textures"
 IMAGES = "perturbation.cell.train_images"

@@ -12,8 +12,8 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
-from shopfloor.pipelines.binding import bound
-from shopfloor.planning.cell import DETECTOR_PARAMS
+from shopfloor.planning.binding import bound
+from shopfloor.planning.names import DETECTOR_PARAMS
 
 logger = logging.getLogger(__name__)
 

@@ -68,7 +68,9 @@ def test_data_drift(project: Path) -> None:
     assert set(drifted) == {3341, 1954}
     clean = load(project, as_it_is.test_images)
     for cell in drifted.values():
-        part, masks, draw = (load(project, name) for name in (cell.test_images, cell.test_masks, cell.drift_draw))
+        part, masks, draw = (
+            load(project, name) for name in (cell.names.test_images, cell.names.test_masks, cell.names.drift_draw)
+        )
         assert part.table["image"].tolist() == clean.table["image"].tolist() == draw["image"].tolist()
         changed = [not np.array_equal(one, other) for one, other in zip(part, clean, strict=True)]
         assert np.mean(changed) > 0.9
@@ -77,11 +79,16 @@ def test_data_drift(project: Path) -> None:
         for row in np.flatnonzero(untouched):
             assert np.array_equal(masks[row], before[row]), "lighting and quality leave the mask as it is"
         assert np.any([not np.array_equal(masks[row], before[row]) for row in np.flatnonzero(~untouched)])
-        scores, metrics = load(project, cell.scores), load(project, cell.metrics).set_index("metric")["value"]
+        scores, metrics = (
+            load(project, cell.names.scores),
+            load(project, cell.names.metrics).set_index("metric")["value"],
+        )
         expected = roc_auc_score(scores["label"] == "bad", scores["pred_score"])
         assert metrics["image_auroc"] == pytest.approx(expected)
     table = load(project, "reporting.data_drift.drift_table").set_index("metric")
-    values = [load(project, cell.metrics).set_index("metric")["value"]["image_auroc"] for cell in drifted.values()]
+    values = [
+        load(project, cell.names.metrics).set_index("metric")["value"]["image_auroc"] for cell in drifted.values()
+    ]
     assert table.loc["image_auroc", "drift"] == pytest.approx(np.mean(values))
     assert table.loc["image_auroc", "drift_sd"] == pytest.approx(np.std(values, ddof=1))
     counts = load(project, "reporting.data_drift.drift_counts")
@@ -127,13 +134,13 @@ def test_natural_drift_is_measured_per_domain(project: Path) -> None:
 def test_supervised(project: Path) -> None:
     run(project, "supervised", only_missing=True)
     (cell,) = cells(project, "supervised")
-    train, test, draw = (load(project, name) for name in (cell.train, cell.test, cell.draw))
+    train, test, draw = (load(project, name) for name in (cell.names.train, cell.names.test, cell.names.draw))
     assert train["label"].value_counts().to_dict() == {"good": 12, "bad": 4}
     assert test["label"].value_counts().to_dict() == {"good": 6, "bad": 8}
     assert len(draw) == 4
-    index = load(project, cell.index).set_index("image")["sha256"]
+    index = load(project, cell.names.index).set_index("image")["sha256"]
     assert not set(index[train["image"]]) & set(index[test["image"]])
-    metrics = load(project, cell.metrics).set_index("metric")
+    metrics = load(project, cell.names.metrics).set_index("metric")
     assert metrics.loc["image_auroc", "status"] == "ok"
     assert metrics.loc["pixel_auroc", "note"] == "this detector gives no anomaly maps"
     assert load(project, "reporting.supervised.costs")["n_train_bad"].tolist() == [4]
@@ -149,7 +156,7 @@ def test_validation(project: Path) -> None:
     index = load(project, one.index).set_index("image")["sha256"]
     parts = [set(index[part["image"]]) for part in (train, held_out, test)]
     assert sum(map(len, parts)) == len(set().union(*parts))
-    records = {name: load(project, cell.fit_record) for name, cell in by_rule.items()}
+    records = {name: load(project, cell.names.fit_record) for name, cell in by_rule.items()}
     assert records["full_length"]["epochs"] == records["full_length"]["stopped_epoch"] == 3
     curve = records["full_length"]["validation"]["image_auroc"]
     assert len(curve) == 3

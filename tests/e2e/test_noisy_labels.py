@@ -37,27 +37,27 @@ def value(metrics: pd.DataFrame, name: str) -> float:
 
 def test_the_experiment_follows_the_protocol(noisy: Results) -> None:
     cells, catalog = noisy
-    index = catalog.load(cells[0].index).set_index("image")
+    index = catalog.load(cells[0].names.index).set_index("image")
     common = {}
     for cell in cells:
-        train, test = catalog.load(cell.train), catalog.load(cell.test)
+        train, test = catalog.load(cell.names.train), catalog.load(cell.names.test)
         content = index["sha256"]
         assert not set(content[train["image"]]) & set(content[test["image"]]), "disjoint by content"
         assert len(train) == 12, "the size of the training set stays the same"
         moved = train["image"].str.contains("/test/").sum()
         assert moved == {"clean": 0, "noise_10": 1, "noise_20": 2}[cell.condition.name]
         assert (test["label"] == "bad").sum() == 12 - moved and (test["label"] == "good").sum() == 6
-        assert catalog.load(cell.fit_record)["n_train_bad"] == 0, "the detector is told that all are good"
+        assert catalog.load(cell.names.fit_record)["n_train_bad"] == 0, "the detector is told that all are good"
 
         # the metrics, recomputed with scikit-learn from the stored raw scores and maps
-        scores = catalog.load(cell.scores)
-        measured_on = catalog.load(cell.common_test) if cell.common_draw else test
+        scores = catalog.load(cell.names.scores)
+        measured_on = catalog.load(cell.names.common_test) if cell.common_draw else test
         chosen = scores["image"].isin(measured_on["image"]).to_numpy()
-        metrics = catalog.load(cell.metrics)
+        metrics = catalog.load(cell.names.metrics)
         expected = roc_auc_score(scores["label"][chosen] == "bad", scores["pred_score"][chosen])
         assert value(metrics, "image_auroc") == pytest.approx(expected, abs=1e-12)
-        masks = np.stack([mask for mask, use in zip(catalog.load(cell.test_masks), chosen, strict=True) if use])
-        expected = roc_auc_score(masks.ravel(), catalog.load(cell.maps)[chosen].ravel())
+        masks = np.stack([mask for mask, use in zip(catalog.load(cell.names.test_masks), chosen, strict=True) if use])
+        expected = roc_auc_score(masks.ravel(), catalog.load(cell.names.maps)[chosen].ravel())
         assert value(metrics, "pixel_auroc") == pytest.approx(expected, abs=1e-9)
         if cell.common_draw:
             common[cell.condition.name] = tuple(scores["image"][chosen])

@@ -32,7 +32,7 @@ def paper() -> dict[str, tuple[Cell, ...]]:
 
 
 def trainings(cells: tuple[Cell, ...]) -> set[str]:
-    return {cell.fit_name for cell in each_once(cells, "fit_name")}
+    return {cell.names.fit_key for cell in each_once(cells, "fit_key")}
 
 
 def test_the_number_of_trainings_is_that_of_the_protocol(paper: dict[str, tuple[Cell, ...]]) -> None:
@@ -185,7 +185,7 @@ def test_no_shortening_of_the_demo_is_left_in_the_paper(detector: str) -> None:
 def test_drift_has_three_seeds_and_no_training_of_its_own(paper: dict[str, tuple[Cell, ...]]) -> None:
     cells = [cell for cell in paper["data_drift"] if cell.dataset != "aebad_s"]
     assert {cell.drift.seed for cell in cells if cell.drift} == SEEDS
-    by_fit = Counter(cell.fit_name for cell in cells)
+    by_fit = Counter(cell.names.fit_key for cell in cells)
     assert set(by_fit.values()) == {4}, "as it is and three drifts"
 
 
@@ -223,7 +223,7 @@ def test_supervised_takes_20_50_or_all_bad_images(paper: dict[str, tuple[Cell, .
 def test_the_rules_of_stopping_share_their_split_and_not_their_training(paper: dict[str, tuple[Cell, ...]]) -> None:
     cells = [cell for cell in paper["validation"] if cell.detector == "csflow" and cell.seed == 3341]
     assert {cell.condition.name for cell in cells} == {"full_length", "early_stop"}
-    assert len({cell.train for cell in cells}) == 1 and len({cell.checkpoint for cell in cells}) == 2
+    assert len({cell.names.train for cell in cells}) == 1 and len({cell.names.checkpoint for cell in cells}) == 2
     (early,) = {cell.condition.stopping for cell in cells if cell.condition.name == "early_stop"}
     assert dict(early) == {"monitor": "image_auroc", "patience": 10}
     base = expand_experiments(parameters("base"))["validation"].cells

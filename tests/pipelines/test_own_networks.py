@@ -31,10 +31,10 @@ PARAMETERS: dict[str, Any] = {
 def test_weights_reach_the_detector():
     (cell,) = expand_experiments(PARAMETERS)["model_evaluation"].cells
     load, fit = create_pipeline([cell]).nodes
-    weights = load.run({cell.network_params(NETWORK): PARAMETERS["backbones"][NETWORK]})
+    weights = load.run({cell.names.network_params(NETWORK): PARAMETERS["backbones"][NETWORK]})
     names = [f"part/{row}.png" for row in range(3)]
     table = pd.DataFrame({"row": range(3), "image": names, "label": "good", "defect_type": "good", "domain": "d"})
     stack = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8)
-    made = fit.run({**weights, cell.train_images: ImagePart(stack, table), cell.detector_params: CFA})
-    stored = made[cell.checkpoint]["state_dict"]["model.feature_extractor.conv1.weight"]
-    assert np.array_equal(stored, weights[cell.weights(NETWORK)]["conv1.weight"])
+    made = fit.run({**weights, cell.names.train_images: ImagePart(stack, table), cell.names.detector_params: CFA})
+    stored = made[cell.names.checkpoint]["state_dict"]["model.feature_extractor.conv1.weight"]
+    assert np.array_equal(stored, weights[cell.names.weights(NETWORK)]["conv1.weight"])

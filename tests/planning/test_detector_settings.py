@@ -185,11 +185,13 @@ FOREGROUND = ("foreground", "foreground_preview")
 def test_a_changed_setting_renames_what_depends_on_it_only(path: str, value: Any, renamed: tuple[str, ...]) -> None:
     before, after = cell_of(parameters()), cell_of(changed(path, value))
     everything = (*DATA, "textures", *FOREGROUND, *MADE)
-    assert [what for what in everything if getattr(before, what) != getattr(after, what)] == [
+    assert [what for what in everything if getattr(before.names, what) != getattr(after.names, what)] == [
         what for what in everything if what in renamed
     ]
     if not path.startswith("detectors.plain"):
-        assert cell_of(parameters(), "plain").measure_name == cell_of(changed(path, value), "plain").measure_name
+        assert (
+            cell_of(parameters(), "plain").names.measure_key == cell_of(changed(path, value), "plain").names.measure_key
+        )
 
 
 def test_the_users_masks_count_by_the_name_of_their_folder() -> None:
@@ -199,28 +201,30 @@ def test_the_users_masks_count_by_the_name_of_their_folder() -> None:
         return cell_of(settings)
 
     one, moved, other = map(with_folder, ("/a/outlines", "/b/outlines", "/a/drawn"))
-    assert one.foreground == moved.foreground != other.foreground
-    assert one.checkpoint == moved.checkpoint != other.checkpoint
+    assert one.names.foreground == moved.names.foreground != other.names.foreground
+    assert one.names.checkpoint == moved.names.checkpoint != other.names.checkpoint
 
 
 def test_textures_are_shared_by_all_categories_and_made_for_each_size() -> None:
     settings = changed("model_evaluation.image_sizes", [64, 128])
     rich = [cell for cell in expand_experiments(settings)["model_evaluation"].cells if cell.detector == "rich"]
     assert len(rich) == 4
-    assert len({cell.textures for cell in rich}) == 2
-    assert len({cell.foreground for cell in rich}) == 4
+    assert len({cell.names.textures for cell in rich}) == 2
+    assert len({cell.names.foreground for cell in rich}) == 4
 
 
 def test_detectors_that_segment_alike_share_their_foreground() -> None:
     settings = changed("detectors.plain.foreground", "automatic")
-    assert cell_of(settings, "plain").foreground == cell_of(settings, "rich").foreground
+    assert cell_of(settings, "plain").names.foreground == cell_of(settings, "rich").names.foreground
 
 
 def test_names_have_the_form_of_the_house() -> None:
     cell = cell_of(parameters())
-    assert re.fullmatch(r"data_prep\.textures\.dtd\.64\.[0-9a-f]{8}\.images", cell.textures)
-    assert re.fullmatch(r"perturbation\.cells\.mono\.64\.clean\.automatic\.[0-9a-f]{8}\.foreground", cell.foreground)
-    assert re.fullmatch(r"training\.vit\.[0-9a-f]{8}\.weights", cell.weights("vit"))
+    assert re.fullmatch(r"data_prep\.textures\.dtd\.64\.[0-9a-f]{8}\.images", cell.names.textures)
+    assert re.fullmatch(
+        r"perturbation\.cells\.mono\.64\.clean\.automatic\.[0-9a-f]{8}\.foreground", cell.names.foreground
+    )
+    assert re.fullmatch(r"training\.vit\.[0-9a-f]{8}\.weights", cell.names.weights("vit"))
 
 
 # Wires
@@ -243,21 +247,34 @@ def maker_of(pipeline: Pipeline, output: str) -> Node:
 
 def test_a_training_takes_what_its_detector_is_told_and_no_more(pipeline: Pipeline) -> None:
     rich, plain = cell_of(parameters()), cell_of(parameters(), "plain")
-    told = {"params:backbones.net", rich.weights("net"), rich.weights("vit"), rich.textures, rich.foreground}
-    assert set(maker_of(pipeline, rich.checkpoint).inputs) == {rich.train_images, rich.detector_params, *told}
-    assert set(maker_of(pipeline, plain.checkpoint).inputs) == {plain.train_images, plain.detector_params}
-    assert rich.fit_log in maker_of(pipeline, rich.checkpoint).outputs
+    told = {
+        "params:backbones.net",
+        rich.names.weights("net"),
+        rich.names.weights("vit"),
+        rich.names.textures,
+        rich.names.foreground,
+    }
+    assert set(maker_of(pipeline, rich.names.checkpoint).inputs) == {
+        rich.names.train_images,
+        rich.names.detector_params,
+        *told,
+    }
+    assert set(maker_of(pipeline, plain.names.checkpoint).inputs) == {
+        plain.names.train_images,
+        plain.names.detector_params,
+    }
+    assert rich.names.fit_log in maker_of(pipeline, rich.names.checkpoint).outputs
 
 
 def test_a_training_takes_each_thing_under_the_name_of_its_argument(pipeline: Pipeline) -> None:
     cell = cell_of(parameters())
-    node = maker_of(pipeline, cell.checkpoint)
+    node = maker_of(pipeline, cell.names.checkpoint)
     arguments = node._inputs  # the only place where Kedro keeps the names of arguments
     assert isinstance(arguments, dict)
-    assert arguments["encoder_weights"] == cell.weights("vit")
-    assert arguments["backbone_weights"] == cell.weights("net")
-    assert arguments["textures"] == cell.textures
-    assert arguments["foreground"] == cell.foreground
+    assert arguments["encoder_weights"] == cell.names.weights("vit")
+    assert arguments["backbone_weights"] == cell.names.weights("net")
+    assert arguments["textures"] == cell.names.textures
+    assert arguments["foreground"] == cell.names.foreground
 
 
 def test_each_network_is_read_once(pipeline: Pipeline) -> None:
@@ -266,16 +283,19 @@ def test_each_network_is_read_once(pipeline: Pipeline) -> None:
 
 
 def test_textures_are_made_of_their_entry_alone(pipeline: Pipeline) -> None:
-    assert maker_of(pipeline, cell_of(parameters()).textures).inputs == ["params:textures.dtd"]
+    assert maker_of(pipeline, cell_of(parameters()).names.textures).inputs == ["params:textures.dtd"]
     assert sum(node.name.endswith("prepare_textures") for node in pipeline.nodes) == 1
 
 
 def test_the_foreground_is_made_of_training_images(pipeline: Pipeline) -> None:
     for dataset in ("cells", "parts"):
         cell = cell_of(parameters(), dataset=dataset)
-        found = maker_of(pipeline, cell.foreground)
-        assert set(found.inputs) == {cell.train_images, cell.dataset_params, "params:foreground"}
-        assert set(maker_of(pipeline, cell.foreground_preview).inputs) == {cell.train_images, cell.foreground}
+        found = maker_of(pipeline, cell.names.foreground)
+        assert set(found.inputs) == {cell.names.train_images, cell.dataset_params, "params:foreground"}
+        assert set(maker_of(pipeline, cell.names.foreground_preview).inputs) == {
+            cell.names.train_images,
+            cell.names.foreground,
+        }
     assert sum(node.name.endswith("find_foreground") for node in pipeline.nodes) == 2
 
 
@@ -283,17 +303,17 @@ def test_a_dataset_without_foreground_has_none_made() -> None:
     settings = changed("detectors.rich.foreground_of", {"cells": "none"})
     pipeline = experiment_pipeline(expand_experiments(settings)["model_evaluation"])
     made = {output for node in pipeline.nodes for output in node.outputs if output.endswith(".foreground")}
-    assert made == {cell_of(settings, dataset="parts").foreground}
+    assert made == {cell_of(settings, dataset="parts").names.foreground}
     cell = cell_of(settings)
-    assert cell.foreground not in maker_of(pipeline, cell.checkpoint).inputs
+    assert cell.names.foreground not in maker_of(pipeline, cell.names.checkpoint).inputs
 
 
 def test_the_report_shows_the_log_of_every_training_and_every_foreground(pipeline: Pipeline) -> None:
     cells = planned_cells()
     logs = maker_of(pipeline, "reporting.model_evaluation.training_log").inputs
-    assert {cell.fit_log for cell in cells} == set(logs)
+    assert {cell.names.fit_log for cell in cells} == set(logs)
     shown = set(maker_of(pipeline, "reporting.model_evaluation.report").inputs)
-    previews = {cell.foreground_preview for cell in cells if cell.detector == "rich"}
+    previews = {cell.names.foreground_preview for cell in cells if cell.detector == "rich"}
     assert previews < shown
     assert {name for name in shown if name.endswith("foreground_preview")} == previews
     assert "reporting.model_evaluation.training_log" in shown
@@ -309,16 +329,18 @@ def test_no_test_data_on_the_way(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize("what", ["test_images", "test_masks", "test", "maps of another detector"])
 def test_a_foreground_made_of_test_data_is_refused(pipeline: Pipeline, what: str) -> None:
     cell, other = cell_of(parameters()), cell_of(parameters(), "plain")
-    source = other.maps if what.startswith("maps") else getattr(cell, what)
-    others = [node for node in pipeline.nodes if cell.foreground not in node.outputs]
-    planted = Node(lambda *_: None, [cell.train_images, source], cell.foreground, name="peek")
+    source = other.names.maps if what.startswith("maps") else getattr(cell.names, what)
+    others = [node for node in pipeline.nodes if cell.names.foreground not in node.outputs]
+    planted = Node(lambda *_: None, [cell.names.train_images, source], cell.names.foreground, name="peek")
     with pytest.raises(LeakError, match=f"would be trained on {re.escape(source)}, which peek takes"):
         refuse_leaks(Pipeline([*others, planted]), planned_cells())
 
 
 def test_textures_made_of_test_images_are_refused(pipeline: Pipeline) -> None:
     cell = cell_of(parameters())
-    others = [node for node in pipeline.nodes if cell.textures not in node.outputs]
-    planted = Node(lambda images: images, cell.test_images, cell.textures, name="cut_out")
-    with pytest.raises(LeakError, match=f"would be trained on {re.escape(cell.test_images)}, which cut_out takes"):
+    others = [node for node in pipeline.nodes if cell.names.textures not in node.outputs]
+    planted = Node(lambda images: images, cell.names.test_images, cell.names.textures, name="cut_out")
+    with pytest.raises(
+        LeakError, match=f"would be trained on {re.escape(cell.names.test_images)}, which cut_out takes"
+    ):
         refuse_leaks(Pipeline([*others, planted]), planned_cells())

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from shopfloor.planning.cell import Cell, digest, slug
+from shopfloor.planning.cell import Cell
 from shopfloor.planning.grid import GridError, expand_experiments
+from shopfloor.planning.names import digest, slug
 
 SEEDS = [3341, 1954]
 
@@ -85,7 +86,7 @@ def test_noisy_labels_has_every_level_on_both_test_sets_and_one_clean_training()
     ]
     clean = [("clean", 3341, test_set) for test_set in ("full", "common_3341", "common_1954")]
     assert found == sorted(drawn + clean)
-    assert len({c.checkpoint for c in cells(experiment="noisy_labels")}) == 1 + 3 * len(SEEDS)
+    assert len({c.names.checkpoint for c in cells(experiment="noisy_labels")}) == 1 + 3 * len(SEEDS)
 
 
 def test_the_common_test_set_is_that_of_the_largest_level_of_the_same_seed() -> None:
@@ -96,21 +97,23 @@ def test_the_common_test_set_is_that_of_the_largest_level_of_the_same_seed() -> 
                 c for c in cells(experiment="noisy_labels")
                 if c.condition.name == "noise_16" and c.seed == cell.common_seed
             )  # fmt: skip
-            assert cell.common_test == largest.test
+            assert cell.names.common_test == largest.names.test
 
 
 def test_equal_cells_of_two_experiments_are_one() -> None:
-    evaluation = {c.metrics: c for c in cells()}
-    shared = [c for c in cells(experiment="noisy_labels") if c.metrics in evaluation]
+    evaluation = {c.names.metrics: c for c in cells()}
+    shared = [c for c in cells(experiment="noisy_labels") if c.names.metrics in evaluation]
     assert [(c.category, c.detector, c.test_set) for c in shared] == [("mono", "patchcore", "full")]
-    assert shared[0] == evaluation[shared[0].metrics]
+    assert shared[0] == evaluation[shared[0].names.metrics]
 
 
 def test_names_have_the_form_of_the_house() -> None:
     cell = cells()[0]
-    assert re.fullmatch(r"training\.cells\.mono\.patchcore\.256\.clean\.3341\.[0-9a-f]{8}\.checkpoint", cell.checkpoint)
-    assert re.fullmatch(r"data_prep\.cells\.mono\.256\.[0-9a-f]{8}\.images", cell.images)
-    assert re.fullmatch(r"perturbation\.cells\.mono\.clean\.[0-9a-f]{8}\.train", cell.train)
+    assert re.fullmatch(
+        r"training\.cells\.mono\.patchcore\.256\.clean\.3341\.[0-9a-f]{8}\.checkpoint", cell.names.checkpoint
+    )
+    assert re.fullmatch(r"data_prep\.cells\.mono\.256\.[0-9a-f]{8}\.images", cell.names.images)
+    assert re.fullmatch(r"perturbation\.cells\.mono\.clean\.[0-9a-f]{8}\.train", cell.names.train)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +146,7 @@ def test_a_changed_setting_renames_what_it_touches_only(
 
 
 def name_of(cell: Cell, what: str) -> str:
-    return cell.weights("net") if what == "weights" else getattr(cell, what)
+    return cell.names.weights("net") if what == "weights" else getattr(cell.names, what)
 
 
 def test_networks_of_the_class_are_part_of_a_fit() -> None:
@@ -154,7 +157,7 @@ def test_networks_of_the_class_are_part_of_a_fit() -> None:
     named["backbones"]["net"] = {"weights": "hub"}
     other = next(cell for cell in cells(named) if cell.detector == "flow")
     plain = next(cell for cell in cells() if cell.detector == "flow")
-    assert len({cell.checkpoint, other.checkpoint, plain.checkpoint}) == 3
+    assert len({cell.names.checkpoint, other.names.checkpoint, plain.names.checkpoint}) == 3
 
 
 @pytest.mark.parametrize(("networks", "message"), [("net", "expected a list"), (["nut"], "'nut' is unknown")])
@@ -165,7 +168,7 @@ def test_networks_of_the_class_are_checked(networks: Any, message: str) -> None:
 
 def test_moving_a_weight_file_renames_nothing_but_another_file_does() -> None:
     name = {
-        file: cells(changed("backbones.net.weights", {"file": file}))[0].checkpoint
+        file: cells(changed("backbones.net.weights", {"file": file}))[0].names.checkpoint
         for file in ("/a/w.pth", "/b/w.pth", "/a/v.pth")
     }
     assert name["/a/w.pth"] == name["/b/w.pth"] != name["/a/v.pth"]
@@ -173,7 +176,7 @@ def test_moving_a_weight_file_renames_nothing_but_another_file_does() -> None:
 
 def test_a_raised_detector_version_renames_its_fits() -> None:
     raised = cells(changed("detectors.patchcore.version", 2))[0]
-    assert raised.checkpoint != cells()[0].checkpoint
+    assert raised.names.checkpoint != cells()[0].names.checkpoint
 
 
 def test_own_data_joins_every_experiment(tmp_path) -> None:
@@ -286,7 +289,7 @@ def test_slugs_stay_inside_their_folder() -> None:
 
 def test_names_that_share_a_slug_are_told_apart() -> None:
     both = cells(changed("datasets.cells.categories", ["mono", "a b", "a_b"]))
-    names = {cell.index for cell in both if cell.dataset == "cells"}
+    names = {cell.names.index for cell in both if cell.dataset == "cells"}
     assert len(names) == 3
 
 

@@ -58,12 +58,12 @@ def maker_of(pipeline: Pipeline, name: str) -> Node:
 
 def way_to(pipeline: Pipeline, cell: Cell) -> Pipeline:
     """One training and what leads to it; all other datasets count as left by an earlier run."""
-    return pipeline.to_outputs(cell.checkpoint)
+    return pipeline.to_outputs(cell.names.checkpoint)
 
 
 def without_results(pipeline: Pipeline, cell: Cell) -> Pipeline:
     """Everything but what follows from one training; as an input of that it would be a circle."""
-    fit = maker_of(pipeline, cell.checkpoint)
+    fit = maker_of(pipeline, cell.names.checkpoint)
     return pipeline - pipeline.from_nodes(fit.name) + Pipeline([fit])
 
 
@@ -81,7 +81,7 @@ def one_of_each_kind(pipeline: Pipeline, cell: Cell, allowed: set[str]) -> list[
 def of_each_sort(planned: Planned) -> list[Cell]:
     """One cell for each sort of training: by the kinds of what it takes, and whether its images are generated."""
     pipeline, cells = planned
-    taken = {cell: maker_of(pipeline, cell.checkpoint).inputs for cell in each_once(cells, "fit_name")}
+    taken = {cell: maker_of(pipeline, cell.names.checkpoint).inputs for cell in each_once(cells, "fit_key")}
     sorts = {(frozenset(map(kind_of, inputs)), cell.is_generated): cell for cell, inputs in taken.items()}
     return list(sorts.values())
 
@@ -114,12 +114,25 @@ def test_what_is_planned_passes(planned: Planned) -> None:
 
 def made_for_testing(cell: Cell) -> set[str]:
     """Test images, their tables, draws and labels, and what is computed from them."""
-    names = {cell.test, cell.draw, cell.test_images, cell.test_masks, cell.masks, cell.resize_report}
-    names |= {cell.maps, cell.scores, cell.predict_record, cell.metrics, cell.examples}
+    names = {
+        cell.names.test,
+        cell.names.draw,
+        cell.names.test_images,
+        cell.names.test_masks,
+        cell.names.masks,
+        cell.names.resize_report,
+    }
+    names |= {cell.names.maps, cell.names.scores, cell.names.predict_record, cell.names.metrics, cell.names.examples}
     if cell.common_draw:
-        names.add(cell.common_test)
+        names.add(cell.names.common_test)
     if cell.drift:
-        names |= {cell.drift_draw, cell.drifted_images, cell.drifted_masks, cell.drift_report, cell.drift_gallery}
+        names |= {
+            cell.names.drift_draw,
+            cell.names.drifted_images,
+            cell.names.drifted_masks,
+            cell.names.drift_report,
+            cell.names.drift_gallery,
+        }
     return names
 
 
@@ -138,24 +151,24 @@ def ancestors(makers: dict[str, Node], name: str, closed: Iterable[str] = ()) ->
 def test_no_test_data_lies_behind_a_training_and_images_reach_it_through_a_cut_alone(env: str, experiment: str) -> None:
     pipeline, cells = planned_of(env, experiment)
     forbidden = set().union(*map(made_for_testing, cells))
-    assert forbidden & pipeline.datasets() > {cells[0].test, cells[0].scores, cells[0].masks}
+    assert forbidden & pipeline.datasets() > {cells[0].names.test, cells[0].names.scores, cells[0].names.masks}
     makers = {output: node for node in pipeline.nodes for output in node.outputs}
-    fits = each_once(cells, "fit_name")
+    fits = each_once(cells, "fit_key")
     for cell in fits:
-        cuts = {cell.train_images: cell.train}
+        cuts = {cell.names.train_images: cell.names.train}
         if cell.condition.kind == "holdout":
-            cuts[cell.validation_images] = cell.validation
-        behind = ancestors(makers, cell.checkpoint)
+            cuts[cell.names.validation_images] = cell.names.validation
+        behind = ancestors(makers, cell.names.checkpoint)
         assert behind.isdisjoint(forbidden)
-        assert {cell.images, cell.index, *cuts} <= behind
-        beside = ancestors(makers, cell.checkpoint, closed=cuts)
-        assert not {cell.images, cell.index, cell.files, cell.folder} & beside
+        assert {cell.names.images, cell.names.index, *cuts} <= behind
+        beside = ancestors(makers, cell.names.checkpoint, closed=cuts)
+        assert not {cell.names.images, cell.names.index, cell.names.files, cell.names.folder} & beside
         for part, table in cuts.items():
-            assert set(makers[part].inputs) == {cell.images, table}
-            assert makers[table].inputs == [cell.index]
+            assert set(makers[part].inputs) == {cell.names.images, table}
+            assert makers[table].inputs == [cell.names.index]
     trained = {output for node in pipeline.nodes if node.namespace == "training" for output in node.outputs}
-    made = {name for cell in fits for name in (cell.checkpoint, cell.fit_record, cell.fit_log)}
-    assert trained == made | {cell.weights(network) for cell in fits for network in cell.network_settings}
+    made = {name for cell in fits for name in (cell.names.checkpoint, cell.names.fit_record, cell.names.fit_log)}
+    assert trained == made | {cell.names.weights(network) for cell in fits for network in cell.network_settings}
 
 
 # Leaks, planted into these pipelines
@@ -163,22 +176,22 @@ def test_no_test_data_lies_behind_a_training_and_images_reach_it_through_a_cut_a
 
 def allowed_for(cell: Cell, node: Node) -> set[str]:
     """What a node may take: what it takes, for a training any entry of its networks too, and what Kedro refuses."""
-    entries = map(cell.network_params, cell.network_settings) if cell.checkpoint in node.outputs else []
+    entries = map(cell.names.network_params, cell.network_settings) if cell.names.checkpoint in node.outputs else []
     return {*node.inputs, *entries, *node.outputs}
 
 
 def test_a_training_takes_no_dataset_beside_those_of_its_own_cell(planned: Planned) -> None:
     """The training that takes most: one input more, of each kind of dataset that the experiment has."""
     pipeline, cells = planned
-    cell = max(cells, key=lambda cell: len(maker_of(pipeline, cell.checkpoint).inputs))
-    fit, before = maker_of(pipeline, cell.checkpoint), without_results(pipeline, cell)
+    cell = max(cells, key=lambda cell: len(maker_of(pipeline, cell.names.checkpoint).inputs))
+    fit, before = maker_of(pipeline, cell.names.checkpoint), without_results(pipeline, cell)
     allowed = allowed_for(cell, fit)
     foreign = one_of_each_kind(pipeline, cell, allowed)
     for name in foreign:
-        assert is_refused(cells, before, cell.checkpoint, [*fit.inputs, name]), name
+        assert is_refused(cells, before, cell.names.checkpoint, [*fit.inputs, name]), name
     assert len(foreign) > 40
     for name in allowed - set(fit.outputs):
-        refuse_leaks(rewired(before, cell.checkpoint, [cell.train_images, name]), cells)
+        refuse_leaks(rewired(before, cell.names.checkpoint, [cell.names.train_images, name]), cells)
 
 
 def test_what_leads_to_a_training_is_made_of_nothing_else(planned: Planned) -> None:
@@ -197,8 +210,8 @@ def test_what_leads_to_a_training_is_made_of_nothing_else(planned: Planned) -> N
 
 def test_settings_are_not_made_by_a_node(planned: Planned) -> None:
     pipeline, cells = planned
-    for name in (cells[0].detector_params, cells[0].dataset_params):
-        made = Node(anything, cells[0].scores, name, name="tune")
+    for name in (cells[0].names.detector_params, cells[0].dataset_params):
+        made = Node(anything, cells[0].names.scores, name, name="tune")
         with pytest.raises(
             LeakError, match=f"which tune takes for the unplanned dataset {name}. Allowed there: nothing."
         ):
@@ -221,9 +234,16 @@ def test_a_harmless_name_hides_nothing(planned: Planned, name: str) -> None:
     pipeline, cells = planned
     cell = cells[-1]
     way = way_to(pipeline, cell)
-    for made in (cell.checkpoint, cell.train_images, cell.train):
+    for made in (cell.names.checkpoint, cell.names.train_images, cell.names.train):
         inputs = maker_of(way, made).inputs
-        for source in (cell.test_images, cell.test_masks, cell.images, cell.index, cell.train, cell.scores):
+        for source in (
+            cell.names.test_images,
+            cell.names.test_masks,
+            cell.names.images,
+            cell.names.index,
+            cell.names.train,
+            cell.names.scores,
+        ):
             launder = Node(anything, source, name, name="launder")
             assert is_refused(cells, way, made, [*inputs, name], launder), f"{source} for {made}"
 
@@ -232,42 +252,42 @@ OTHER_SPLIT = Condition("noise_3", "noise_3", "noise", 3)
 
 #: What is planted: the dataset, and of what it is made, in words of a cell.
 PLANTED: dict[str, tuple[str, Callable[[Cell], list[str]]]] = {
-    "part cut by the test table": ("train_images", lambda cell: [cell.images, cell.test]),
+    "part cut by the test table": ("train_images", lambda cell: [cell.names.images, cell.names.test]),
     "part cut by the table of another split": (
         "train_images",
-        lambda cell: [cell.images, replace(cell, condition=OTHER_SPLIT).train],
+        lambda cell: [cell.names.images, replace(cell, condition=OTHER_SPLIT).names.train],
     ),
-    "part cut by no table": ("train_images", lambda cell: [cell.images]),
-    "part cut out of the masks": ("train_images", lambda cell: [cell.masks, cell.train]),
+    "part cut by no table": ("train_images", lambda cell: [cell.names.images]),
+    "part cut out of the masks": ("train_images", lambda cell: [cell.names.masks, cell.names.train]),
     "part cut out of another size": (
         "train_images",
-        lambda cell: [replace(cell, image_size=2 * cell.image_size).images, cell.train],
+        lambda cell: [replace(cell, image_size=2 * cell.image_size).names.images, cell.names.train],
     ),
-    "validation part cut by the test table": ("validation_images", lambda cell: [cell.images, cell.test]),
-    "validation part cut by no table": ("validation_images", lambda cell: [cell.images]),
-    "validation table made of scores": ("validation", lambda cell: [cell.index, cell.scores]),
-    "training table made of scores": ("train", lambda cell: [cell.index, cell.scores]),
-    "images made of scores": ("images", lambda cell: [cell.index, cell.scores]),
-    "index made of metrics": ("index", lambda cell: [cell.files, cell.metrics]),
-    "foreground of all images": ("foreground", lambda cell: [cell.images, cell.dataset_params]),
-    "foreground of the masks": ("foreground", lambda cell: [cell.masks]),
-    "foreground of the index": ("foreground", lambda cell: [cell.train_images, cell.index]),
-    "foreground of the test part": ("foreground", lambda cell: [cell.test_images]),
+    "validation part cut by the test table": ("validation_images", lambda cell: [cell.names.images, cell.names.test]),
+    "validation part cut by no table": ("validation_images", lambda cell: [cell.names.images]),
+    "validation table made of scores": ("validation", lambda cell: [cell.names.index, cell.names.scores]),
+    "training table made of scores": ("train", lambda cell: [cell.names.index, cell.names.scores]),
+    "images made of scores": ("images", lambda cell: [cell.names.index, cell.names.scores]),
+    "index made of metrics": ("index", lambda cell: [cell.names.files, cell.names.metrics]),
+    "foreground of all images": ("foreground", lambda cell: [cell.names.images, cell.dataset_params]),
+    "foreground of the masks": ("foreground", lambda cell: [cell.names.masks]),
+    "foreground of the index": ("foreground", lambda cell: [cell.names.train_images, cell.names.index]),
+    "foreground of the test part": ("foreground", lambda cell: [cell.names.test_images]),
     "foreground of another split": (
         "foreground",
-        lambda cell: [replace(cell, condition=OTHER_SPLIT).train_images],
+        lambda cell: [replace(cell, condition=OTHER_SPLIT).names.train_images],
     ),
-    "textures of the training part": ("textures", lambda cell: [cell.train_images]),
-    "training on all images": ("checkpoint", lambda cell: [cell.images, cell.detector_params]),
-    "training on the masks": ("checkpoint", lambda cell: [cell.train_images, cell.masks]),
-    "training on all parameters": ("checkpoint", lambda cell: [cell.train_images, "parameters"]),
-    "training on the dataset's folder": ("checkpoint", lambda cell: [cell.train_images, cell.dataset_params]),
-    "training on the drift": ("checkpoint", lambda cell: [cell.train_images, "params:data_drift.drift"]),
+    "textures of the training part": ("textures", lambda cell: [cell.names.train_images]),
+    "training on all images": ("checkpoint", lambda cell: [cell.names.images, cell.names.detector_params]),
+    "training on the masks": ("checkpoint", lambda cell: [cell.names.train_images, cell.names.masks]),
+    "training on all parameters": ("checkpoint", lambda cell: [cell.names.train_images, "parameters"]),
+    "training on the dataset's folder": ("checkpoint", lambda cell: [cell.names.train_images, cell.dataset_params]),
+    "training on the drift": ("checkpoint", lambda cell: [cell.names.train_images, "params:data_drift.drift"]),
     "training with a validation part that the cell does not have": (
         "checkpoint",
-        lambda cell: [cell.train_images, replace(cell, condition=CLEAN).validation_images],
+        lambda cell: [cell.names.train_images, replace(cell, condition=CLEAN).names.validation_images],
     ),
-    "training on the test part": ("checkpoint", lambda cell: [cell.test_images, cell.detector_params]),
+    "training on the test part": ("checkpoint", lambda cell: [cell.names.test_images, cell.names.detector_params]),
 }
 
 
@@ -280,9 +300,9 @@ def test_a_planted_leak_is_refused(leak: str) -> None:
         for name in EXPERIMENTS:
             pipeline, cells = planned_of(env, name)
             for cell in of_each_sort((pipeline, cells)):
-                made, way = getattr(cell, what), way_to(pipeline, cell)
+                made, way = getattr(cell.names, what), way_to(pipeline, cell)
                 if made in way.all_outputs():
-                    with pytest.raises(LeakError, match=re.escape(f"{cell.fit_name} would be trained on ")):
+                    with pytest.raises(LeakError, match=re.escape(f"{cell.names.fit_key} would be trained on ")):
                         refuse_leaks(rewired(way, made, inputs_of(cell)), cells)
                     refused += 1
     assert refused >= (1 if what.startswith(("validation", "foreground", "textures")) else 12)
@@ -293,8 +313,13 @@ def test_weights_are_made_of_their_own_entry_alone(planned: Planned) -> None:
     for cell in of_each_sort(planned):
         way = way_to(pipeline, cell)
         for network in cell.network_settings:
-            for source in (cell.train_images, cell.test_images, cell.detector_params, "params:backbones.other"):
-                assert is_refused(cells, way, cell.weights(network), [source])
+            for source in (
+                cell.names.train_images,
+                cell.names.test_images,
+                cell.names.detector_params,
+                "params:backbones.other",
+            ):
+                assert is_refused(cells, way, cell.names.weights(network), [source])
 
 
 @pytest.mark.parametrize("env", ["base", "test"])
@@ -302,30 +327,30 @@ def test_a_training_takes_parts_of_its_own_cell_though_others_are_planned(env: s
     """All experiments in one plan: a clean training must not see the supervised part, which holds test images."""
     cells = unique_cells(experiments_of(env).values())
     pipelines = {cell: planned_of(env, name)[0] for name in EXPERIMENTS for cell in planned_of(env, name)[1]}
-    parts = {cell.train_images for cell in cells}
-    parts |= {cell.validation_images for cell in cells if cell.condition.kind == "holdout"}
-    parts |= {cell.foreground for cell in cells if cell.foreground_method != "none"}
+    parts = {cell.names.train_images for cell in cells}
+    parts |= {cell.names.validation_images for cell in cells if cell.condition.kind == "holdout"}
+    parts |= {cell.names.foreground for cell in cells if cell.foreground_method != "none"}
     clean, supervised = (
-        {cell.train_images for cell in cells if cell.condition.kind == kind and cell.category == "machined_ring"}
+        {cell.names.train_images for cell in cells if cell.condition.kind == kind and cell.category == "machined_ring"}
         for kind in ("clean", "supervised")
     )
     assert clean and supervised and len(parts) > 8
-    for cell in each_once(cells, "fit_name"):
+    for cell in each_once(cells, "fit_key"):
         way = way_to(pipelines[cell], cell)
-        inputs = maker_of(way, cell.checkpoint).inputs
+        inputs = maker_of(way, cell.names.checkpoint).inputs
         refuse_leaks(way, cells)
         for part in parts - set(inputs):
-            others = [name for name in inputs if name != cell.train_images]
-            assert is_refused(cells, way, cell.checkpoint, [part, *others]), f"{part} for {cell.checkpoint}"
+            others = [name for name in inputs if name != cell.names.train_images]
+            assert is_refused(cells, way, cell.names.checkpoint, [part, *others]), f"{part} for {cell.names.checkpoint}"
 
 
 @pytest.mark.parametrize("namespace", ["evaluation", "reporting", None])
 def test_a_training_is_told_by_what_it_makes(planned: Planned, namespace: str | None) -> None:
     pipeline, cells = planned
     cell = cells[0]
-    others = [node for node in pipeline.nodes if cell.checkpoint not in node.outputs]
-    for inputs in (cell.test_images, cell.images):
-        hidden = Node(anything, inputs, cell.checkpoint, name="harmless", namespace=namespace)
+    others = [node for node in pipeline.nodes if cell.names.checkpoint not in node.outputs]
+    for inputs in (cell.names.test_images, cell.names.images):
+        hidden = Node(anything, inputs, cell.names.checkpoint, name="harmless", namespace=namespace)
         with pytest.raises(LeakError, match=f"harmless would be trained on {re.escape(inputs)}"):
             refuse_leaks(Pipeline([*others, hidden]), cells)
 
@@ -334,9 +359,9 @@ def test_a_training_is_told_by_what_it_makes(planned: Planned, namespace: str | 
 def test_what_no_cell_asks_for_is_not_trained(planned: Planned, outputs: list[str]) -> None:
     """Its input alone would be harmless."""
     pipeline, cells = planned
-    made = [name.format(checkpoint=cells[0].checkpoint) for name in outputs]
+    made = [name.format(checkpoint=cells[0].names.checkpoint) for name in outputs]
     others = [node for node in pipeline.nodes if not set(made) & set(node.outputs)]
-    node = Node(anything, cells[0].train_images, made, name="extra", namespace="training")
+    node = Node(anything, cells[0].names.train_images, made, name="extra", namespace="training")
     with pytest.raises(LeakError, match="extra would train what no cell of the plan asks for"):
         refuse_leaks(Pipeline([*others, node]), cells)
 
@@ -345,11 +370,13 @@ def test_the_error_names_training_dataset_node_and_what_is_allowed() -> None:
     pipeline, cells = planned_of("test", "validation")
     cell = cells[0]
     with pytest.raises(LeakError) as error:
-        refuse_leaks(rewired(way_to(pipeline, cell), cell.validation_images, [cell.images, cell.test]), cells)
-    (training, node) = (maker_of(pipeline, name).name for name in (cell.checkpoint, cell.validation_images))
+        refuse_leaks(
+            rewired(way_to(pipeline, cell), cell.names.validation_images, [cell.names.images, cell.names.test]), cells
+        )
+    (training, node) = (maker_of(pipeline, name).name for name in (cell.names.checkpoint, cell.names.validation_images))
     assert error.value.message == (
-        f"{training} would be trained on {cell.test}, which {node} takes for the validation part "
-        f"{cell.validation_images}. Allowed there: {cell.images}, {cell.validation}."
+        f"{training} would be trained on {cell.names.test}, which {node} takes for the validation part "
+        f"{cell.names.validation_images}. Allowed there: {cell.names.images}, {cell.names.validation}."
     )
 
 
@@ -359,7 +386,7 @@ def test_no_experiment_is_registered_with_a_leak(monkeypatch: pytest.MonkeyPatch
         pipeline, cell = experiment_pipeline(experiment), experiment.cells[0]
         if experiment.name != leaking:
             return pipeline
-        return rewired(pipeline, cell.train_images, [cell.images, cell.test])
+        return rewired(pipeline, cell.names.train_images, [cell.names.images, cell.names.test])
 
     loader_of("test")  # the latest one gives the parameters
     monkeypatch.setattr(pipeline_registry, "experiment_pipeline", plan)

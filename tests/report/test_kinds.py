@@ -88,8 +88,10 @@ def metrics(drifting: Experiment) -> pd.DataFrame:
 
 def test_such_domains_are_planned_each_with_its_own_result(drifting: Experiment) -> None:
     assert {(cell.test_set_kind, cell.test_set) for cell in drifting.cells} == set(VALUES)
-    assert len({cell.metrics for cell in drifting.cells}) == len(VALUES)
-    assert len({cell.scores for cell in drifting.cells}) == 3, "as it is and two drifts: domains share the predictions"
+    assert len({cell.names.metrics for cell in drifting.cells}) == len(VALUES)
+    assert len({cell.names.scores for cell in drifting.cells}) == 3, (
+        "as it is and two drifts: domains share the predictions"
+    )
 
 
 def test_each_domain_is_a_column_of_the_domains_and_of_no_drift(metrics: pd.DataFrame) -> None:
@@ -147,7 +149,7 @@ def test_scores_of_domains_are_those_of_no_other_test_set(drifting: Experiment, 
     scores = pd.concat(
         [
             cell_scores(place).assign(**cell.scored)
-            for place, cell in enumerate(each_once(drifting.cells, "predict_name"))
+            for place, cell in enumerate(each_once(drifting.cells, "predict_key"))
         ]
     )
     alarms = drift_alarm(scores, {"batch_sizes": [8], "repetitions": 5, "seed": 1})

@@ -17,7 +17,7 @@ from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.pipelines.binding import bind
+from shopfloor.planning.binding import bind
 from shopfloor.runners.grid_runner import GridRunner
 from shopfloor.runners.missing import TOLERANT, MissingResult
 

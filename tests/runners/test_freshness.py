@@ -14,7 +14,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
 from shopfloor.catalog.traces import stamp
-from shopfloor.pipelines.binding import Sources, bind, bound, reads
+from shopfloor.planning.binding import Sources, bind, bound, reads
 from shopfloor.runners.execution import SourceChangedError
 from shopfloor.runners.failures import FailedNodesError
 from shopfloor.runners.local import LocalRunner

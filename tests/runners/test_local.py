@@ -10,7 +10,7 @@ from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.pipelines.binding import bind
+from shopfloor.planning.binding import bind
 from shopfloor.runners.failures import EmptyGridError, FailedNodesError
 from shopfloor.runners.local import LocalRunner
 from shopfloor.runners.missing import TOLERANT, MissingResult

@@ -1,43 +1,24 @@
-"""One point of a grid and the names of everything that is made for it. The only place that knows how it is named.
+"""One point of a grid, and what it consists of.
 
 A cell is a category of a dataset, a detector, an image size, a training condition, a seed, and the test set it is
-measured on. What is computed for it is kept under a name of the form
-``<stage>.<dataset>.<category>.<detector>.<size>.<condition>.<seed>.<digest>.<what>``, from which a stage leaves out
-what it does not depend on. The digest covers the settings that the file depends on and the version of the code that
-makes it, so a changed setting makes new names and equal cells of two experiments are one.
+measured on. :mod:`shopfloor.planning.names` says what its results are called.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from shopfloor.planning.names import CategoryNames, CellNames, slug
+
 Parameters = Mapping[str, Any]
 AnyCell = TypeVar("AnyCell", bound="Category")
 
-#: Keys of a detector's entry that do not change what it computes, or whose effect on a cell is counted apart.
-_WITHOUT_EFFECT = ("size_multiple", "num_workers", "foreground", "foreground_of")
-
-#: Raise one of these when the code that makes the file changes its content; what depends on it gets new names.
-CODE_VERSIONS = {
-    "index": 1, "images": 1, "split": 1, "weights": 1, "fit": 2, "predict": 1, "measure": 2, "drift": 1,
-    "textures": 1, "foreground": 1,
-    # No part of a name, since the results have fixed ones: a whole stage, a function. Traces hold these.
-    "reporting": 4, "account_for_datasets": 2,
-}  # fmt: skip
-
-
 FULL_TEST_SET = "full"
-#: How Kedro names the entries of detectors.
-DETECTOR_PARAMS = "params:detectors."
-
 #: Kinds of conditions that train on good images as they are: all of them, or a share where memory forbids all.
 CLEAN_KINDS = ("clean", "share")
 
@@ -45,21 +26,6 @@ CLEAN_KINDS = ("clean", "share")
 NETWORK_ROLES = ("backbone", "encoder")
 #: How a detector is told where the part is: not at all, by masks of the user, by segmenting the training images.
 FOREGROUND_METHODS = ("none", "folder", "automatic", "mobile_sam")
-
-
-def digest(*parts: Any) -> str:
-    """Eight hex digits over plain data; equal data gives equal digits whatever the order of its keys."""
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def slug(name: str) -> str:
-    """A name from disk or configuration as a part of dataset and file names.
-
-    Everything but letters, digits, ``-`` and ``_`` becomes ``_``; long names are cut. Two names may share a slug: the
-    digest covers the names as they are.
-    """
-    return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:40]
 
 
 @dataclass(frozen=True)
@@ -128,7 +94,7 @@ class Domains:
 
 @dataclass(frozen=True)
 class Category:
-    """A category of a dataset, and the names of what is known of it whatever is done with it.
+    """A category of a dataset.
 
     Attributes:
         dataset: Name of the dataset in the parameter files.
@@ -143,33 +109,9 @@ class Category:
     dataset_settings: Parameters = field(compare=False, repr=False)
 
     @cached_property
-    def _data(self) -> str:
-        return f"{slug(self.dataset)}.{slug(self.category)}"
-
-    @cached_property
-    def _data_digest(self) -> str:
-        settings = {key: self.dataset_settings.get(key) for key in ("reader", "options", "generator")}
-        return digest(CODE_VERSIONS["index"], self.dataset, self.category, settings)
-
-    @cached_property
-    def category_name(self) -> str:
-        return f"{self._data}.{self._data_digest}"
-
-    @property
-    def folder(self) -> str:
-        return f"data_prep.{self.category_name}.folder"
-
-    @property
-    def files(self) -> str:
-        return f"data_prep.{self.category_name}.files"
-
-    @property
-    def index(self) -> str:
-        return f"data_prep.{self.category_name}.index"
-
-    @property
-    def check(self) -> str:
-        return f"data_prep.{self.category_name}.check"
+    def names(self) -> CategoryNames:
+        """Names of what is known of the category."""
+        return CategoryNames(self)
 
     @property
     def is_generated(self) -> bool:
@@ -182,7 +124,7 @@ class Category:
 
 @dataclass(frozen=True)
 class Cell(Category):
-    """One point of a grid, with the settings it needs and the names of everything made for it.
+    """One point of a grid, with the settings it needs.
 
     Attributes:
         detector: Name of the detector's entry in ``parameters_detectors.yml``.
@@ -210,193 +152,10 @@ class Cell(Category):
     drift: Drift | None = None
     domains: Domains | None = None
 
-    # --- what a name consists of -------------------------------------------------------------------------------------
-
     @cached_property
-    def _images_digest(self) -> str:
-        return digest(CODE_VERSIONS["images"], self._data_digest, self.image_size)
-
-    def _drawn(self, condition: Condition, seed: int | None) -> str:
-        return f"{condition.split}.{seed}" if condition.is_drawn else condition.split
-
-    def _split_digest(self, condition: Condition, seed: int | None) -> str:
-        drawn_with = seed if condition.is_drawn else None
-        return digest(CODE_VERSIONS["split"], self._data_digest, condition.settings, drawn_with)
-
-    def split_name(self, condition: Condition, seed: int | None) -> str:
-        """Name of the split that a condition makes of this cell's category, without stage and content."""
-        return f"{self._data}.{self._drawn(condition, seed)}.{self._split_digest(condition, seed)}"
-
-    @cached_property
-    def _fit_digest(self) -> str:
-        return digest(
-            CODE_VERSIONS["fit"],
-            self._images_digest,
-            self._split_digest(self.condition, self.seed),
-            self.condition.stopping,
-            {key: value for key, value in self.detector_settings.items() if key not in _WITHOUT_EFFECT},
-            {name: self.network_facts(name) for name in self.network_settings},
-            self._textures_digest,
-            self._foreground_facts,
-            self.seed,
-        )
-
-    def network_facts(self, name: str) -> dict[str, Any]:
-        """A pretrained network's entry; of a weight file its name counts and not where it lies."""
-        facts = dict(self.network_settings[name])
-        if isinstance(weights := facts.get("weights"), Mapping) and "file" in weights:
-            facts["weights"] = Path(weights["file"]).name
-        return facts
-
-    @cached_property
-    def _textures_digest(self) -> str:
-        """Of a texture folder its name counts and not where it lies."""
-        if self.texture_settings is None:
-            return ""
-        made_of = self.texture_settings.get("generator") or Path(str(self.texture_settings.get("folder"))).name
-        return digest(CODE_VERSIONS["textures"], self.textures_entry, made_of, self.image_size)
-
-    @cached_property
-    def _foreground_facts(self) -> list[Any]:
-        """What the masks depend on beside the images; of a folder of masks its name counts and not where it lies."""
-        method = self.foreground_method
-        folder = self.dataset_settings.get("foreground_folder") if method == "folder" else None
-        made_of = {"folder": Path(folder).name} if folder else {}
-        return [] if method == "none" else [CODE_VERSIONS["foreground"], method, made_of]
-
-    @cached_property
-    def _coordinates(self) -> str:
-        return f"{self._data}.{slug(self.detector)}.{self.image_size}.{self.condition.name}.{self.seed}"
-
-    # --- names of stages' cells, without the stage -------------------------------------------------------------------
-
-    @cached_property
-    def images_name(self) -> str:
-        return f"{self._data}.{self.image_size}.{self._images_digest}"
-
-    @cached_property
-    def part_name(self) -> str:
-        return self._sized(self.condition, self.seed)
-
-    @cached_property
-    def fit_name(self) -> str:
-        return f"{self._coordinates}.{self._fit_digest}"
-
-    @cached_property
-    def predict_name(self) -> str:
-        if self.drift is None:
-            return f"{self._coordinates}.{digest(CODE_VERSIONS['predict'], self._fit_digest)}"
-        code = digest(CODE_VERSIONS["predict"], self._fit_digest, self._drift_digest)
-        return f"{self._coordinates}.drift_{self.drift.seed}.{code}"
-
-    @cached_property
-    def measure_name(self) -> str:
-        draw = self.common_draw.settings if self.common_draw else None
-        code = digest(CODE_VERSIONS["measure"], self.predict_name, draw, self.common_seed, self.measured_apart)
-        return f"{self._coordinates}.{slug(self.test_set)}.{code}"
-
-    @cached_property
-    def _drift_digest(self) -> str:
-        if self.drift is None:
-            return ""
-        test = self._split_digest(self.condition, self.seed)
-        return digest(CODE_VERSIONS["drift"], test, self.drift.settings, self.drift.seed)
-
-    @cached_property
-    def drift_name(self) -> str:
-        """Name of what drift makes of the test images whatever their size."""
-        if self.drift is None:
-            raise ValueError(f"{self} has no drift.")
-        return f"{self._data}.drift.{self.drift.seed}.{self._drift_digest}"
-
-    @cached_property
-    def drifted_name(self) -> str:
-        """Name of the drifted images of one size."""
-        if self.drift is None:
-            raise ValueError(f"{self} has no drift.")
-        code = digest(self._images_digest, self._drift_digest)
-        return f"{self._data}.{self.image_size}.drift.{self.drift.seed}.{code}"
-
-    def _sized(self, condition: Condition, seed: int | None) -> str:
-        code = digest(self._images_digest, self._split_digest(condition, seed))
-        return f"{self._data}.{self.image_size}.{self._drawn(condition, seed)}.{code}"
-
-    # --- dataset names -----------------------------------------------------------------------------------------------
-
-    @property
-    def images(self) -> str:
-        return f"data_prep.{self.images_name}.images"
-
-    @property
-    def masks(self) -> str:
-        return f"data_prep.{self.images_name}.masks"
-
-    @property
-    def resize_report(self) -> str:
-        return f"data_prep.{self.images_name}.resize_report"
-
-    @property
-    def train(self) -> str:
-        return f"perturbation.{self.split_name(self.condition, self.seed)}.train"
-
-    @property
-    def test(self) -> str:
-        return f"perturbation.{self.split_name(self.condition, self.seed)}.test"
-
-    @property
-    def draw(self) -> str:
-        return f"perturbation.{self.split_name(self.condition, self.seed)}.draw"
-
-    @property
-    def train_images(self) -> str:
-        return f"perturbation.{self.part_name}.train_images"
-
-    @property
-    def validation(self) -> str:
-        return f"perturbation.{self.split_name(self.condition, self.seed)}.validation"
-
-    @property
-    def validation_images(self) -> str:
-        return f"perturbation.{self.part_name}.validation_images"
-
-    @property
-    def _test_part(self) -> str:
-        return self.drifted_name if self.drift else self.part_name
-
-    @property
-    def test_images(self) -> str:
-        return f"perturbation.{self._test_part}.test_images"
-
-    @property
-    def test_masks(self) -> str:
-        return f"perturbation.{self._test_part}.test_masks"
-
-    @property
-    def drift_draw(self) -> str:
-        return f"perturbation.{self.drift_name}.draw"
-
-    @property
-    def drifted_images(self) -> str:
-        return f"perturbation.{self.drifted_name}.images"
-
-    @property
-    def drifted_masks(self) -> str:
-        return f"perturbation.{self.drifted_name}.masks"
-
-    @property
-    def drift_report(self) -> str:
-        return f"perturbation.{self.drifted_name}.drift_report"
-
-    @property
-    def drift_gallery(self) -> str:
-        return f"perturbation.{self.drifted_name}.gallery"
-
-    @property
-    def common_test(self) -> str:
-        """Table of the test images that the largest noise level of the draw leaves."""
-        if self.common_draw is None:
-            raise ValueError(f"{self} is measured on its own test set.")
-        return f"perturbation.{self.split_name(self.common_draw, self.common_seed)}.test"
+    def names(self) -> CellNames:
+        """Names of everything that is made for the cell."""
+        return CellNames(self)
 
     @property
     def networks(self) -> dict[str, str]:
@@ -409,34 +168,10 @@ class Cell(Category):
         """Names of the pretrained networks that the detector's class asks for by itself."""
         return list(self.detector_settings.get("networks") or [])
 
-    def network_params(self, network: str) -> str:
-        """Entry of a pretrained network."""
-        return f"params:backbones.{network}"
-
-    @property
-    def detector_params(self) -> str:
-        return f"{DETECTOR_PARAMS}{self.detector}"
-
-    def weights_name(self, network: str) -> str:
-        """Name of a pretrained network's weights, without stage and content."""
-        return f"{slug(network)}.{digest(CODE_VERSIONS['weights'], network, self.network_facts(network))}"
-
-    def weights(self, network: str) -> str:
-        """Weights of a pretrained network."""
-        return f"training.{self.weights_name(network)}.weights"
-
     @property
     def textures_entry(self) -> str | None:
         """Name of the texture images in the parameter files."""
         return self.detector_settings.get("textures")
-
-    @property
-    def textures_name(self) -> str:
-        return f"textures.{slug(str(self.textures_entry))}.{self.image_size}.{self._textures_digest}"
-
-    @property
-    def textures(self) -> str:
-        return f"data_prep.{self.textures_name}.images"
 
     @property
     def foreground_method(self) -> str:
@@ -445,54 +180,12 @@ class Cell(Category):
         of_dataset = (settings.get("foreground_of") or {}).get(self.dataset)
         return str(of_dataset or settings.get("foreground", "none"))
 
-    @cached_property
-    def foreground_name(self) -> str:
-        """Name of the foreground masks of the training images, without stage and content."""
-        code = digest(self.part_name, self._foreground_facts)
-        drawn = self._drawn(self.condition, self.seed)
-        return f"{self._data}.{self.image_size}.{drawn}.{slug(self.foreground_method)}.{code}"
-
-    @property
-    def foreground(self) -> str:
-        return f"perturbation.{self.foreground_name}.foreground"
-
-    @property
-    def foreground_preview(self) -> str:
-        return f"perturbation.{self.foreground_name}.foreground_preview"
-
-    @property
-    def checkpoint(self) -> str:
-        return f"training.{self.fit_name}.checkpoint"
-
-    @property
-    def fit_log(self) -> str:
-        return f"training.{self.fit_name}.fit_log"
-
-    @property
-    def fit_record(self) -> str:
-        return f"training.{self.fit_name}.fit_record"
-
-    @property
-    def maps(self) -> str:
-        return f"evaluation.{self.predict_name}.maps"
-
-    @property
-    def scores(self) -> str:
-        return f"evaluation.{self.predict_name}.scores"
-
-    @property
-    def predict_record(self) -> str:
-        return f"evaluation.{self.predict_name}.predict_record"
-
-    @property
-    def metrics(self) -> str:
-        return f"evaluation.{self.measure_name}.metrics"
-
-    @property
-    def examples(self) -> str:
-        return f"evaluation.{self.predict_name}.examples"
-
-    # --- facts -------------------------------------------------------------------------------------------------------
+    def network_facts(self, name: str) -> dict[str, Any]:
+        """A pretrained network's entry; of a weight file its name counts and not where it lies."""
+        facts = dict(self.network_settings[name])
+        if isinstance(weights := facts.get("weights"), Mapping) and "file" in weights:
+            facts["weights"] = Path(weights["file"]).name
+        return facts
 
     @property
     def test_set(self) -> str:
@@ -561,17 +254,17 @@ class Cell(Category):
         return replace(self, common_draw=None, common_seed=None, domains=None).coordinates
 
 
-def each_once(cells: Iterable[AnyCell], name: str) -> list[AnyCell]:
+def each_once(cells: Iterable[AnyCell], key: str) -> list[AnyCell]:
     """One cell for each result that cells share.
 
     Args:
         cells: Cells of a grid.
-        name: The attribute of a cell that names the result, e.g. ``fit_name``.
+        key: The attribute of a cell's names that tells the result, e.g. ``fit_key``.
 
     Returns:
         The first cell of each, in order.
     """
     first: dict[str, AnyCell] = {}
     for cell in cells:
-        first.setdefault(getattr(cell, name), cell)
+        first.setdefault(getattr(cell.names, key), cell)
     return list(first.values())

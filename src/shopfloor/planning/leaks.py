@@ -94,41 +94,41 @@ def _check(name: str, origin: _Origin, maker: Node, training: Node) -> None:
 
 def _origins(cells: list[Cell]) -> Iterator[_Origin]:
     """Everything that may lead to a training of these cells."""
-    for shared, origins in (("images_name", _of_images), ("part_name", _of_parts), ("fit_name", _of_fit)):
+    for shared, origins in (("images_key", _of_images), ("part_key", _of_parts), ("fit_key", _of_fit)):
         for cell in each_once(cells, shared):
             yield from origins(cell)
 
 
 def _of_images(cell: Cell) -> Iterator[_Origin]:
-    data = {cell.dataset_params, *([cell.folder] if cell.is_generated else [])}
-    yield _Origin("generated folder", [cell.folder], {cell.dataset_params})
-    yield _Origin("table of files", [cell.files], data)
-    yield _Origin("index", [cell.index], {*data, cell.files})
-    yield _Origin("prepared images", [cell.images], {*data, cell.index})
+    data = {cell.dataset_params, *([cell.names.folder] if cell.is_generated else [])}
+    yield _Origin("generated folder", [cell.names.folder], {cell.dataset_params})
+    yield _Origin("table of files", [cell.names.files], data)
+    yield _Origin("index", [cell.names.index], {*data, cell.names.files})
+    yield _Origin("prepared images", [cell.names.images], {*data, cell.names.index})
 
 
 def _of_parts(cell: Cell) -> Iterator[_Origin]:
-    parts = [("training", cell.train, cell.train_images)]
+    parts = [("training", cell.names.train, cell.names.train_images)]
     if cell.condition.kind == "holdout":
-        parts.append(("validation", cell.validation, cell.validation_images))
+        parts.append(("validation", cell.names.validation, cell.names.validation_images))
     for split, table, part in parts:
-        yield _Origin(f"{split} table", [table], {cell.index})
-        yield _Origin(f"{split} part", [part], {cell.images, table}, table)
+        yield _Origin(f"{split} table", [table], {cell.names.index})
+        yield _Origin(f"{split} part", [part], {cell.names.images, table}, table)
 
 
 def _of_fit(cell: Cell) -> Iterator[_Origin]:
-    allowed = {cell.train_images, cell.detector_params}
+    allowed = {cell.names.train_images, cell.names.detector_params}
     if cell.condition.kind == "holdout":
-        allowed.add(cell.validation_images)
+        allowed.add(cell.names.validation_images)
     if cell.foreground_method != "none":
-        allowed.add(cell.foreground)
+        allowed.add(cell.names.foreground)
         settings = {cell.dataset_params, "params:foreground"}
-        yield _Origin("foreground", [cell.foreground], {cell.train_images, *settings})
+        yield _Origin("foreground", [cell.names.foreground], {cell.names.train_images, *settings})
     if cell.textures_entry:
-        allowed.add(cell.textures)
-        yield _Origin("textures", [cell.textures], {f"params:textures.{cell.textures_entry}"})
+        allowed.add(cell.names.textures)
+        yield _Origin("textures", [cell.names.textures], {f"params:textures.{cell.textures_entry}"})
     for network in cell.network_settings:
-        weights, entry = cell.weights(network), cell.network_params(network)
+        weights, entry = cell.names.weights(network), cell.names.network_params(network)
         allowed |= {weights, entry}
         yield _Origin("weights", [weights], {entry})
-    yield _Origin(_RESULT, [cell.checkpoint, cell.fit_record, cell.fit_log], allowed)
+    yield _Origin(_RESULT, [cell.names.checkpoint, cell.names.fit_record, cell.names.fit_log], allowed)

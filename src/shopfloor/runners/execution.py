@@ -12,7 +12,7 @@ from kedro.runner.task import Task
 from pluggy import PluginManager
 
 from shopfloor.catalog.traces import Source, Trace, TracesDataset, file_id, stamp
-from shopfloor.pipelines.binding import Sources
+from shopfloor.planning.binding import Sources
 from shopfloor.planning.leaks import TRAINING_STAGE
 from shopfloor.runners.cells import GPU
 from shopfloor.runners.freshness import Given

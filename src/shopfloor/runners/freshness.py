@@ -16,8 +16,8 @@ from kedro.io.core import is_parameter
 from kedro.pipeline.node import Node
 
 from shopfloor.catalog.traces import Saved, Source, Trace, TracesDataset, content_id, file_id, stamp, value_id
-from shopfloor.pipelines.binding import Sources, SourcesGoneError, bound, sources_of
-from shopfloor.planning.cell import CODE_VERSIONS
+from shopfloor.planning.binding import Sources, SourcesGoneError, bound, sources_of
+from shopfloor.planning.names import CODE_VERSIONS
 from shopfloor.runners.missing import ACROSS_GRIDS, TOLERANT
 
 Given = dict[str, tuple[str, str]]

@@ -15,8 +15,8 @@ import pandas as pd
 
 from shopfloor.catalog.image_stack import LazyStack
 from shopfloor.catalog.result_table import typed
-from shopfloor.pipelines.binding import Sources, SourcesGoneError, reads
 from shopfloor.pipelines.lazy_stack import lazy_stack
+from shopfloor.planning.binding import Sources, SourcesGoneError, reads
 from shopfloor.readers import DEFAULT_READER, DatasetError, find_root, list_category
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.checks import check_category

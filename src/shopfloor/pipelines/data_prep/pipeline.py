@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.data_prep import nodes
+from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import Category, Cell, each_once
 from shopfloor.runners.missing import TOLERANT
 
@@ -29,15 +29,15 @@ def create_pipeline(cells: Iterable[Cell], checked: Iterable[Category] | None = 
         that detectors want, per image size, unless there is a table.
     """
     cells = list(cells)
-    categories = each_once([*cells, *(checked or [])], "category_name")
+    categories = each_once([*cells, *(checked or [])], "category_key")
     # Whoever only checks and prepares datasets need not have the textures that some detectors want.
     textured = [cell for cell in cells if cell.textures_entry] if checked is None else []
     return Pipeline(
         [
             *(node for category in categories for node in _read(category)),
             *(_account(categories) if categories and checked is not None else []),
-            *(node for cell in each_once(cells, "images_name") for node in _prepare(cell)),
-            *map(_textures, each_once(textured, "textures_name")),
+            *(node for cell in each_once(cells, "images_key") for node in _prepare(cell)),
+            *map(_textures, each_once(textured, "textures_key")),
         ]
     )
 
@@ -49,15 +49,15 @@ def _read(category: Category) -> list[Node]:
 
 def _folder(cell: Category) -> list[str]:
     """A generated dataset's folder is an input; any other's is a setting of its entry."""
-    return [cell.folder] if cell.is_generated else []
+    return [cell.names.folder] if cell.is_generated else []
 
 
 def _render(cell: Category) -> Node:
     return Node(
         func=bind(nodes.render_parts, category=cell.category),
         inputs=cell.dataset_params,
-        outputs=cell.folder,
-        name=f"{cell.category_name}.render",
+        outputs=cell.names.folder,
+        name=f"{cell.names.category_key}.render",
         namespace=STAGE,
         tags=cell.data_tags,
     )
@@ -67,8 +67,8 @@ def _measure(cell: Category) -> Node:
     return Node(
         func=bind(nodes.measure_files, dataset=cell.dataset, category=cell.category),
         inputs=[cell.dataset_params, *_folder(cell)],
-        outputs=cell.files,
-        name=f"{cell.category_name}.files",
+        outputs=cell.names.files,
+        name=f"{cell.names.category_key}.files",
         namespace=STAGE,
         tags=cell.data_tags,
     )
@@ -77,9 +77,9 @@ def _measure(cell: Category) -> Node:
 def _index(cell: Category) -> Node:
     return Node(
         func=bind(nodes.index_category, dataset=cell.dataset, category=cell.category),
-        inputs=[cell.dataset_params, cell.files, *_folder(cell)],
-        outputs=[cell.index, cell.check],
-        name=f"{cell.category_name}.index",
+        inputs=[cell.dataset_params, cell.names.files, *_folder(cell)],
+        outputs=[cell.names.index, cell.names.check],
+        name=f"{cell.names.category_key}.index",
         namespace=STAGE,
         tags=cell.data_tags,
     )
@@ -99,7 +99,7 @@ def _account(categories: list[Category]) -> list[Node]:
         # Its name brings it before the images are prepared: a user waits for the table, not for the images.
         Node(
             func=bind(nodes.account_for_datasets, categories=entries),
-            inputs=[category.check for category in categories],
+            inputs=[category.names.check for category in categories],
             outputs=ACCOUNT,
             name="account",
             namespace=STAGE,
@@ -112,8 +112,8 @@ def _textures(cell: Cell) -> Node:
     return Node(
         func=bind(nodes.prepare_textures, name=cell.textures_entry, image_size=cell.image_size),
         inputs=f"params:textures.{cell.textures_entry}",
-        outputs=cell.textures,
-        name=f"{cell.textures_name}.prepare_textures",
+        outputs=cell.names.textures,
+        name=f"{cell.names.textures_key}.prepare_textures",
         namespace=STAGE,
         tags=TEXTURES_TAG,
     )
@@ -122,16 +122,16 @@ def _textures(cell: Cell) -> Node:
 def _prepare(cell: Cell) -> list[Node]:
     told = {key: str(cell.dataset_settings.get(key) or "") for key in ("title", "licence", "source")}
     steps = (
-        (nodes.prepare_images, cell.images),
-        (nodes.prepare_masks, cell.masks),
-        (bind(nodes.report_resize, told=told), cell.resize_report),
+        (nodes.prepare_images, cell.names.images),
+        (nodes.prepare_masks, cell.names.masks),
+        (bind(nodes.report_resize, told=told), cell.names.resize_report),
     )
     return [
         Node(
             func=bind(function, image_size=cell.image_size),
-            inputs=[cell.index, cell.dataset_params, *_folder(cell)],
+            inputs=[cell.names.index, cell.dataset_params, *_folder(cell)],
             outputs=output,
-            name=f"{cell.images_name}.{function.__name__}",
+            name=f"{cell.names.images_key}.{function.__name__}",
             namespace=STAGE,
             tags=cell.data_tags,
         )

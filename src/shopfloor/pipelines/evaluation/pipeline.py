@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.evaluation import nodes
+from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import Cell, each_once
 
 STAGE = "evaluation"
@@ -16,11 +16,11 @@ STAGE = "evaluation"
 def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
     """One prediction and one picture of examples per fit and test part, one measurement per test set."""
     cells = list(cells)
-    predictions = each_once(cells, "predict_name")
+    predictions = each_once(cells, "predict_key")
     return Pipeline(
         [
             *map(_predict, predictions),
-            *map(_measure, each_once(cells, "measure_name")),
+            *map(_measure, each_once(cells, "measure_key")),
             *map(_examples, predictions),
         ]
     )
@@ -29,9 +29,9 @@ def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
 def _predict(cell: Cell) -> Node:
     return Node(
         func=nodes.predict_maps if cell.gives_maps else nodes.predict_scores,
-        inputs=[cell.checkpoint, cell.test_images, cell.detector_params],
-        outputs=[*([cell.maps] if cell.gives_maps else []), cell.scores, cell.predict_record],
-        name=cell.predict_name,
+        inputs=[cell.names.checkpoint, cell.names.test_images, cell.names.detector_params],
+        outputs=[*([cell.names.maps] if cell.gives_maps else []), cell.names.scores, cell.names.predict_record],
+        name=cell.names.predict_key,
         namespace=STAGE,
         tags=[*cell.tags, "gpu"],
     )
@@ -41,12 +41,12 @@ def _measure(cell: Cell) -> Node:
     return Node(
         func=bind(nodes.measure, coordinates=cell.coordinates, apart=cell.measured_apart),
         inputs={
-            "scores": cell.scores,
-            "test": cell.common_test if cell.common_draw else cell.test,
-            **({"maps": cell.maps, "gt_masks": cell.test_masks} if cell.gives_maps else {}),
+            "scores": cell.names.scores,
+            "test": cell.names.common_test if cell.common_draw else cell.names.test,
+            **({"maps": cell.names.maps, "gt_masks": cell.names.test_masks} if cell.gives_maps else {}),
         },
-        outputs=cell.metrics,
-        name=f"{cell.measure_name}.measure",
+        outputs=cell.names.metrics,
+        name=f"{cell.names.measure_key}.measure",
         namespace=STAGE,
         tags=cell.tags,
     )
@@ -55,9 +55,14 @@ def _measure(cell: Cell) -> Node:
 def _examples(cell: Cell) -> Node:
     return Node(
         func=nodes.show_examples,
-        inputs=[cell.test_images, cell.scores, cell.test_masks, *([cell.maps] if cell.gives_maps else [])],
-        outputs=cell.examples,
-        name=f"{cell.predict_name}.examples",
+        inputs=[
+            cell.names.test_images,
+            cell.names.scores,
+            cell.names.test_masks,
+            *([cell.names.maps] if cell.gives_maps else []),
+        ],
+        outputs=cell.names.examples,
+        name=f"{cell.names.predict_key}.examples",
         namespace=STAGE,
         tags=cell.tags,
     )

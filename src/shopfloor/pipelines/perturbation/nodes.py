@@ -15,9 +15,9 @@ from PIL.Image import Image
 
 from shopfloor.catalog.image_stack import ImagePart, LazyStack
 from shopfloor.perturbations import drift as drifts
-from shopfloor.pipelines.binding import Sources, SourcesGoneError, reads
 from shopfloor.pipelines.data_prep.nodes import category_title, dataset_root, mask_of
 from shopfloor.pipelines.lazy_stack import lazy_stack
+from shopfloor.planning.binding import Sources, SourcesGoneError, reads
 from shopfloor.readers.pixels import read_image, read_mask, resize_image, resize_mask
 
 Settings = dict[str, Any]

@@ -13,8 +13,8 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from shopfloor.perturbations.splits import clean_split, holdout_split, noisy_split, share_split, supervised_split
-from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.perturbation import nodes
+from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import Cell, Condition, Drift, each_once
 
 STAGE = "perturbation"
@@ -25,30 +25,34 @@ def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
     images where a detector wants it, drifted test sets."""
     cells = list(cells)
     splits: dict[str, tuple[Cell, Condition, int | None]] = {
-        cell.split_name(cell.condition, cell.seed): (cell, cell.condition, cell.seed) for cell in cells
+        cell.names.split_key(cell.condition, cell.seed): (cell, cell.condition, cell.seed) for cell in cells
     }
     for cell in cells:
         if cell.common_draw:  # the draw whose test set is shared need not be trained on in this grid
-            splits[cell.split_name(cell.common_draw, cell.common_seed)] = (cell, cell.common_draw, cell.common_seed)
+            splits[cell.names.split_key(cell.common_draw, cell.common_seed)] = (
+                cell,
+                cell.common_draw,
+                cell.common_seed,
+            )
     drifting = [cell for cell in cells if cell.drift]
     segmented = [cell for cell in cells if cell.foreground_method != "none"]
     return Pipeline(
         [
             *(_split(*drawn) for drawn in splits.values()),
-            *(node for cell in each_once(cells, "part_name") for node in _cut(cell)),
-            *(node for cell in each_once(segmented, "foreground_name") for node in _find_foreground(cell)),
-            *(_draw_drift(cell) for cell in each_once(drifting, "drift_name")),
-            *(node for cell in each_once(drifting, "drifted_name") for node in _drift(cell)),
+            *(node for cell in each_once(cells, "part_key") for node in _cut(cell)),
+            *(node for cell in each_once(segmented, "foreground_key") for node in _find_foreground(cell)),
+            *(_draw_drift(cell) for cell in each_once(drifting, "drift_key")),
+            *(node for cell in each_once(drifting, "drifted_key") for node in _drift(cell)),
         ]
     )
 
 
 def _split(cell: Cell, condition: Condition, seed: int | None) -> Node:
-    name = cell.split_name(condition, seed)
+    name = cell.names.split_key(condition, seed)
     function, contents = _split_function(condition, seed)
     return Node(
         func=function,
-        inputs=cell.index,
+        inputs=cell.names.index,
         outputs=[f"{STAGE}.{name}.{content}" for content in contents],
         name=f"{name}.split",
         namespace=STAGE,
@@ -74,14 +78,14 @@ def _split_function(condition: Condition, seed: int | None) -> tuple[Callable[..
 def _cut(cell: Cell) -> list[Node]:
     full = replace(cell, drift=None)  # the part before any drift
     parts = [
-        (full.images, full.train, full.train_images, "train_images"),
-        (full.images, full.test, full.test_images, "test_images"),
-        (full.masks, full.test, full.test_masks, "test_masks"),
+        (full.names.images, full.names.train, full.names.train_images, "train_images"),
+        (full.names.images, full.names.test, full.names.test_images, "test_images"),
+        (full.names.masks, full.names.test, full.names.test_masks, "test_masks"),
     ]
     if full.condition.kind == "holdout":
-        parts.append((full.images, full.validation, full.validation_images, "validation_images"))
+        parts.append((full.names.images, full.names.validation, full.names.validation_images, "validation_images"))
     return [
-        _part(nodes.cut_part, cell, f"{full.part_name}.{content}", stack, table, part)
+        _part(nodes.cut_part, cell, f"{full.names.part_key}.{content}", stack, table, part)
         for stack, table, part, content in parts
     ]
 
@@ -102,17 +106,17 @@ def _find_foreground(cell: Cell) -> list[Node]:
     return [
         Node(
             func=bind(nodes.find_foreground, method=cell.foreground_method, category=cell.category),
-            inputs=[cell.train_images, cell.dataset_params, "params:foreground"],
-            outputs=cell.foreground,
-            name=f"{cell.foreground_name}.find_foreground",
+            inputs=[cell.names.train_images, cell.dataset_params, "params:foreground"],
+            outputs=cell.names.foreground,
+            name=f"{cell.names.foreground_key}.find_foreground",
             namespace=STAGE,
             tags=tags,
         ),
         Node(
             func=nodes.show_foreground,
-            inputs=[cell.train_images, cell.foreground],
-            outputs=cell.foreground_preview,
-            name=f"{cell.foreground_name}.show_foreground",
+            inputs=[cell.names.train_images, cell.names.foreground],
+            outputs=cell.names.foreground_preview,
+            name=f"{cell.names.foreground_key}.show_foreground",
             namespace=STAGE,
             tags=tags,
         ),
@@ -123,9 +127,9 @@ def _draw_drift(cell: Cell) -> Node:
     drift = _drift_of(cell)
     return Node(
         func=bind(nodes.draw_drift, dataset=cell.dataset, category=cell.category, seed=drift.seed),
-        inputs=[cell.test, drift.params],
-        outputs=cell.drift_draw,
-        name=f"{cell.drift_name}.draw",
+        inputs=[cell.names.test, drift.params],
+        outputs=cell.names.drift_draw,
+        name=f"{cell.names.drift_key}.draw",
         namespace=STAGE,
         tags=[*cell.data_tags, "drift"],
     )
@@ -134,8 +138,8 @@ def _draw_drift(cell: Cell) -> Node:
 def _drift(cell: Cell) -> list[Node]:
     full = replace(cell, drift=None)
     drift = _drift_of(cell)
-    name, folder = cell.drifted_name, [cell.folder] if cell.is_generated else []
-    source = [cell.index, cell.drift_draw, drift.params, cell.dataset_params, *folder]
+    name, folder = cell.names.drifted_key, [cell.names.folder] if cell.is_generated else []
+    source = [cell.names.index, cell.names.drift_draw, drift.params, cell.dataset_params, *folder]
 
     def node(content: str, function: Callable[..., Any], inputs: list[str], output: str) -> Node:
         return Node(
@@ -148,14 +152,31 @@ def _drift(cell: Cell) -> list[Node]:
         )
 
     return [
-        node("images", bind(nodes.drift_images, image_size=cell.image_size), source, cell.drifted_images),
-        node("masks", bind(nodes.drift_masks, image_size=cell.image_size), source, cell.drifted_masks),
-        node("gallery", nodes.show_drift, source, cell.drift_gallery),
+        node("images", bind(nodes.drift_images, image_size=cell.image_size), source, cell.names.drifted_images),
+        node("masks", bind(nodes.drift_masks, image_size=cell.image_size), source, cell.names.drifted_masks),
+        node("gallery", nodes.show_drift, source, cell.names.drift_gallery),
         node(
-            "drift_report", nodes.report_drift, [cell.drift_draw, full.test_masks, cell.test_masks], cell.drift_report
+            "drift_report",
+            nodes.report_drift,
+            [cell.names.drift_draw, full.names.test_masks, cell.names.test_masks],
+            cell.names.drift_report,
         ),
-        _part(nodes.cut_drifted, cell, f"{name}.test_images", cell.drifted_images, cell.test, cell.test_images),
-        _part(nodes.cut_drifted, cell, f"{name}.test_masks", cell.drifted_masks, cell.test, cell.test_masks),
+        _part(
+            nodes.cut_drifted,
+            cell,
+            f"{name}.test_images",
+            cell.names.drifted_images,
+            cell.names.test,
+            cell.names.test_images,
+        ),
+        _part(
+            nodes.cut_drifted,
+            cell,
+            f"{name}.test_masks",
+            cell.names.drifted_masks,
+            cell.names.test,
+            cell.names.test_masks,
+        ),
     ]
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
 from shopfloor.experiments import EXPERIMENTS
-from shopfloor.pipelines.binding import bind
 from shopfloor.pipelines.reporting import nodes
+from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import CLEAN_KINDS, Cell, each_once
 from shopfloor.planning.grid import Experiment
 from shopfloor.runners.missing import ACROSS_GRIDS, TOLERANT
@@ -45,9 +45,9 @@ def _nodes(experiment: Experiment) -> list[Node]:
 
 def _collect_nodes(experiment: Experiment) -> list[Node]:
     """One table of each kind from those of all cells."""
-    cells, predictions = experiment.cells, each_once(experiment.cells, "predict_name")
-    fits = each_once([cell for cell in cells if not cell.drift], "fit_name")
-    sizes, drifted = each_once(cells, "images_name"), _drifted(experiment)
+    cells, predictions = experiment.cells, each_once(experiment.cells, "predict_key")
+    fits = each_once([cell for cell in cells if not cell.drift], "fit_key")
+    sizes, drifted = each_once(cells, "images_key"), _drifted(experiment)
 
     def collect(function: Callable[..., Any], results: list[str], of: list[dict[str, Any]], *outputs: str) -> Node:
         names = [experiment.dataset_name(output) for output in outputs]
@@ -60,20 +60,22 @@ def _collect_nodes(experiment: Experiment) -> list[Node]:
             tags=TOLERANT,
         )
 
-    records = [cell.fit_record for cell in fits] + [cell.predict_record for cell in fits]
-    metrics, logs = [cell.metrics for cell in cells], [cell.fit_log for cell in fits]
-    counts = [cell.drift_report for cell in drifted]
+    records = [cell.names.fit_record for cell in fits] + [cell.names.predict_record for cell in fits]
+    metrics, logs = [cell.names.metrics for cell in cells], [cell.names.fit_log for cell in fits]
+    counts = [cell.names.drift_report for cell in drifted]
     return [
         collect(nodes.collect_metrics, metrics, _coordinates(cells), "metrics", "group_metrics"),
         collect(nodes.collect_costs, records, _coordinates(fits), "costs"),
         collect(nodes.collect_training_log, logs, _coordinates(fits), "training_log"),
         collect(
             nodes.collect_scores,
-            [cell.scores for cell in predictions],
+            [cell.names.scores for cell in predictions],
             [cell.scored for cell in predictions],
             "scores",
         ),
-        collect(nodes.collect_categories, [cell.resize_report for cell in sizes], _coordinates(sizes), "categories"),
+        collect(
+            nodes.collect_categories, [cell.names.resize_report for cell in sizes], _coordinates(sizes), "categories"
+        ),
         *([collect(nodes.collect_drift_counts, counts, _coordinates(drifted), "drift_counts")] if drifted else []),
     ]
 
@@ -204,7 +206,7 @@ def _sum_up(experiment: Experiment, function: Callable[..., Any], inputs: list[s
 
 def _drifted(experiment: Experiment) -> list[Cell]:
     """One cell for the drifted images of each category, size and seed."""
-    return each_once([cell for cell in experiment.cells if cell.drift], "drifted_name")
+    return each_once([cell for cell in experiment.cells if cell.drift], "drifted_key")
 
 
 def _groups(experiment: Experiment) -> list[list[Cell]]:
@@ -213,7 +215,7 @@ def _groups(experiment: Experiment) -> list[list[Cell]]:
     clean = [cell for cell in plain if cell.condition.kind in CLEAN_KINDS]
     groups: dict[str, dict[str, Cell]] = {}
     for cell in clean or [cell for cell in plain if cell.condition.name == plain[0].condition.name]:
-        groups.setdefault(cell.images_name, {}).setdefault(cell.detector, cell)
+        groups.setdefault(cell.names.images_key, {}).setdefault(cell.detector, cell)
     return [list(cells.values()) for cells in groups.values() if len(cells) > 1]
 
 
@@ -225,9 +227,9 @@ def _picture_nodes(experiment: Experiment, cells: list[Cell]) -> list[Node]:
 def _score_distributions(experiment: Experiment, cells: list[Cell]) -> Node:
     return Node(
         func=bind(nodes.show_score_distributions, detectors=[cell.detector for cell in cells]),
-        inputs=[cell.scores for cell in cells],
-        outputs=experiment.dataset_name(f"{cells[0].part_name}.score_distributions"),
-        name=f"{experiment.name}.{cells[0].part_name}.show_score_distributions",
+        inputs=[cell.names.scores for cell in cells],
+        outputs=experiment.dataset_name(f"{cells[0].names.part_key}.score_distributions"),
+        name=f"{experiment.name}.{cells[0].names.part_key}.show_score_distributions",
         namespace=STAGE,
         tags=TOLERANT,
     )
@@ -239,12 +241,12 @@ def _side_by_side(experiment: Experiment, cells: list[Cell]) -> Node:
     return Node(
         func=bind(nodes.show_side_by_side, **detectors),
         inputs=[
-            *(first.test_images, first.test_masks),
-            *(cell.scores for cell in cells),
-            *(cell.maps for cell in mapped),
+            *(first.names.test_images, first.names.test_masks),
+            *(cell.names.scores for cell in cells),
+            *(cell.names.maps for cell in mapped),
         ],
-        outputs=experiment.dataset_name(f"{first.part_name}.side_by_side"),
-        name=f"{experiment.name}.{first.part_name}.show_side_by_side",
+        outputs=experiment.dataset_name(f"{first.names.part_key}.side_by_side"),
+        name=f"{experiment.name}.{first.names.part_key}.show_side_by_side",
         namespace=STAGE,
         tags=TOLERANT,
     )
@@ -253,14 +255,16 @@ def _side_by_side(experiment: Experiment, cells: list[Cell]) -> Node:
 def _pictures(experiment: Experiment) -> dict[str, tuple[str, str, str]]:
     """Kind, title and dataset of each picture of the report, by the name under which the report takes it."""
     cells = experiment.cells
-    segmented = each_once([cell for cell in cells if cell.foreground_method != "none"], "foreground_name")
+    segmented = each_once([cell for cell in cells if cell.foreground_method != "none"], "foreground_key")
     kinds = {
-        "examples": [(nodes.cell_label(cell.scored), cell.examples) for cell in each_once(cells, "predict_name")],
-        "foregrounds": [(_training_part(cell), cell.foreground_preview) for cell in segmented],
+        "examples": [(nodes.cell_label(cell.scored), cell.names.examples) for cell in each_once(cells, "predict_key")],
+        "foregrounds": [(_training_part(cell), cell.names.foreground_preview) for cell in segmented],
         # One drift seed is enough to look at.
-        "galleries": [(_category(cell), cell.drift_gallery) for cell in each_once(_drifted(experiment), "images_name")],
+        "galleries": [
+            (_category(cell), cell.names.drift_gallery) for cell in each_once(_drifted(experiment), "images_key")
+        ],
         "side_by_side": [
-            (_sized_category(first), experiment.dataset_name(f"{first.part_name}.side_by_side"))
+            (_sized_category(first), experiment.dataset_name(f"{first.names.part_key}.side_by_side"))
             for first, *_ in _groups(experiment)
         ],
     }
@@ -355,8 +359,8 @@ def _plan(experiment: Experiment) -> dict[str, Any]:
             {
                 **{name: value for name, value in cell.coordinates.items() if pd.notna(value)},  # JSON has no NaN
                 "split": cell.condition.split,
-                "metrics": cell.metrics,
-                "checkpoint": cell.checkpoint,
+                "metrics": cell.names.metrics,
+                "checkpoint": cell.names.checkpoint,
             }
             for cell in cells
         ],

@@ -9,7 +9,7 @@ import pandas as pd
 
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.detectors.weight_files import weight_file
-from shopfloor.pipelines.binding import Sources, SourcesGoneError, reads
+from shopfloor.planning.binding import Sources, SourcesGoneError, reads
 
 Settings = dict[str, Any]
 
