@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 
 from shopfloor.config import ProjectConfigLoader
+from shopfloor.experiments.grid import expand_experiments, unique_cells
 from shopfloor.planning.cell import Cell, each_once
-from shopfloor.planning.grid import expand_experiments, unique_cells
 
 PROJECT = Path(__file__).resolve().parents[1]
 SIZE = 256

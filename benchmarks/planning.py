@@ -18,8 +18,8 @@ from kedro.pipeline import Pipeline
 
 from shopfloor.catalog.atomic_write import written_whole
 from shopfloor.catalog.traces import Saved, Source, Trace, file_id, stamp
+from shopfloor.experiments.grid import expand_experiments
 from shopfloor.pipeline_registry import experiment_pipeline
-from shopfloor.planning.grid import expand_experiments
 from shopfloor.planning.leaks import refuse_leaks
 from shopfloor.runners.freshness import Freshness
 

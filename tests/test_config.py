@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shopfloor.config import ConfigError, ProjectConfigLoader, project_parameters
-from shopfloor.planning.grid import expand_experiments
+from shopfloor.experiments.grid import expand_experiments
 from shopfloor.planning.parameter_checks import GridError
 from shopfloor.settings import CONFIG_LOADER_ARGS
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline
 
 from shopfloor.config import project_parameters
+from shopfloor.experiments.grid import Grid, checked_categories, expand_experiments, unique_cells
 from shopfloor.pipelines import data_prep, evaluation, perturbation, reporting, training
-from shopfloor.planning.grid import Experiment, checked_categories, expand_experiments, unique_cells
 from shopfloor.planning.leaks import refuse_leaks
 
 
@@ -22,14 +22,14 @@ def register_pipelines() -> dict[str, Pipeline]:
         LeakError: A training would descend from something that it may not be trained on.
     """
     parameters = project_parameters()
-    experiments = expand_experiments(parameters)
-    pipelines = {name: experiment_pipeline(experiment) for name, experiment in experiments.items()}
+    grids = expand_experiments(parameters)
+    pipelines = {name: experiment_pipeline(grid) for name, grid in grids.items()}
     for name, pipeline in pipelines.items():
-        refuse_leaks(pipeline, experiments[name].cells)
+        refuse_leaks(pipeline, grids[name].cells)
     # The experiments' own nodes, each once: making them again would double the time that planning takes.
     nodes = {node.name: node for pipeline in pipelines.values() for node in pipeline.nodes}.values()
     stages = ("perturbation", "training", "evaluation", "reporting")
-    cells = unique_cells(experiments.values())
+    cells = unique_cells(grids.values())
     return {
         "__default__": pipelines["model_evaluation"],
         **pipelines,
@@ -38,15 +38,15 @@ def register_pipelines() -> dict[str, Pipeline]:
     }
 
 
-def experiment_pipeline(experiment: Experiment) -> Pipeline:
-    """The five stages of one experiment."""
-    cells = experiment.cells
+def experiment_pipeline(grid: Grid) -> Pipeline:
+    """Make the five stages of one experiment."""
+    cells = grid.cells
     return Pipeline(
         [
             data_prep.create_pipeline(cells),
             perturbation.create_pipeline(cells),
             training.create_pipeline(cells),
             evaluation.create_pipeline(cells),
-            reporting.create_pipeline([experiment]),
+            reporting.create_pipeline([grid]),
         ]
     )

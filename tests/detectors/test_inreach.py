@@ -33,7 +33,7 @@ from shopfloor.detectors.inreach.channels import build_bank, collect_members, wi
 from shopfloor.detectors.inreach.positions import asymmetry, with_positions
 from shopfloor.detectors.inreach.torch_model import InReaChModel, nearest_squared_distances
 from shopfloor.detectors.predict import predict
-from shopfloor.planning.grid import expand_experiments
+from shopfloor.experiments.grid import expand_experiments
 from shopfloor.settings import CONFIG_LOADER_ARGS
 from tests.conftest import PROJECT, copy_project
 from tests.detectors.image_folders import folder_of

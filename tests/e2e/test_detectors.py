@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from shopfloor.config import ProjectConfigLoader
-from shopfloor.planning.grid import expand_experiments
+from shopfloor.experiments.grid import expand_experiments
 from shopfloor.settings import CONFIG_LOADER_ARGS
 from tests.conftest import copy_project
 from tests.e2e.running import run

@@ -12,7 +12,7 @@ from kedro.framework.startup import bootstrap_project
 from sklearn.metrics import roc_auc_score
 
 from shopfloor.config import ProjectConfigLoader
-from shopfloor.planning.grid import expand_experiments
+from shopfloor.experiments.grid import expand_experiments
 from shopfloor.session import ShopfloorSession
 from shopfloor.settings import CONFIG_LOADER_ARGS
 from tests.conftest import copy_project

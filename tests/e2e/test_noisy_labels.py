@@ -12,8 +12,8 @@ from kedro.io import CatalogProtocol
 from sklearn.metrics import roc_auc_score
 
 from shopfloor.config import project_parameters
+from shopfloor.experiments.grid import expand_experiments
 from shopfloor.planning.cell import Cell
-from shopfloor.planning.grid import expand_experiments
 from shopfloor.session import ShopfloorSession
 from tests.e2e.running import run
 

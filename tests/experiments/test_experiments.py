@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from shopfloor.config import ProjectConfigLoader
+from shopfloor.experiments.grid import GridError, expand_experiments
 from shopfloor.planning.cell import Cell, each_once
-from shopfloor.planning.grid import GridError, expand_experiments
 from shopfloor.settings import CONFIG_LOADER_ARGS
 from tests.perturbations.test_drift import SETTINGS as TABLE_10
 

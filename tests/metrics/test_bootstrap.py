@@ -6,9 +6,11 @@ import time
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from shopfloor.metrics import UndefinedMetric, image_metrics
 from shopfloor.metrics.bootstrap import bootstrap_image_metrics, draw_counts
+from shopfloor.metrics.entries import METRICS, Metric
 from shopfloor.metrics.image import interpolated_quantile
 
 
@@ -171,8 +173,18 @@ def test_undefined_and_wrong_counts():
 
 
 @pytest.mark.parametrize("resamples", [0, 5])
-def test_a_metric_that_the_bootstrap_does_not_know_is_an_error(monkeypatch: pytest.MonkeyPatch, resamples: int) -> None:
-    monkeypatch.setattr("shopfloor.metrics.bootstrap.IMAGE_METRICS", ("image_auroc", "image_brand_new", "image_pg2"))
-    counts = np.ones((resamples, 3), np.int32)
-    with pytest.raises(ValueError, match="does not know image_brand_new.*image_auroc, image_f1max, image_pg2"):
-        bootstrap_image_metrics(np.arange(6.0), np.repeat([False, True], 3), counts, counts)
+def test_a_metric_without_a_faster_way_is_computed_on_every_resample(
+    monkeypatch: pytest.MonkeyPatch, resamples: int
+) -> None:
+    def spread(scores: ArrayLike, is_bad: ArrayLike) -> float:
+        return float(np.mean(np.asarray(scores)[np.asarray(is_bad)]) - np.mean(np.asarray(scores)))
+
+    monkeypatch.setitem(METRICS, "image_spread", Metric("Spread", "Mean of the bad scores over that of all.", spread))
+    generator = np.random.default_rng(3)
+    scores, is_bad = generator.normal(size=9), generator.permutation(np.repeat([False, True], [5, 4]))
+    good, bad = (generator.multinomial(n, np.full(n, 1 / n), resamples).astype(np.int32) for n in (5, 4))
+    found = bootstrap_image_metrics(scores, is_bad, good, bad)
+    assert list(found)[-1] == "image_spread" and found["image_spread"].shape == (resamples,)
+    for resample, value in enumerate(found["image_spread"]):
+        held = np.concatenate([np.repeat(scores[~is_bad], good[resample]), np.repeat(scores[is_bad], bad[resample])])
+        assert value == pytest.approx(spread(held, np.arange(9) >= 5))

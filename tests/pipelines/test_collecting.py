@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from shopfloor.metrics.names import IMAGE_METRICS, PIXEL_METRICS
-from shopfloor.pipelines.reporting import nodes
+from shopfloor.metrics.entries import METRICS
+from shopfloor.report.tables import collecting
 from shopfloor.report.tables.value_tables import count_cells, dataset_table, failures_table
 from shopfloor.runners.missing import MissingResult
 
@@ -29,7 +29,7 @@ CELLS = [cell("ring"), cell("bolt")]
 
 
 def metrics_of(category: str) -> pd.DataFrame:
-    names = (*IMAGE_METRICS, *PIXEL_METRICS)
+    names = list(METRICS)
     lines = [
         {**cell(category), "group": "", "metric": name, "value": 0.5, "status": "ok", "note": ""} for name in names
     ]
@@ -46,18 +46,18 @@ CATEGORY = pd.DataFrame([{"dataset": "parts", "category": "bolt", "image_size": 
 
 @pytest.mark.parametrize("damaged", [None, [1, 2], "text", {}, {"device": "cpu"}])
 def test_a_damaged_record_costs_its_own_training(damaged: Any) -> None:
-    table = nodes.collect_costs(damaged, FIT, PREDICT, PREDICT, cells=CELLS)
+    table = collecting.collect_costs(damaged, FIT, PREDICT, PREDICT, cells=CELLS)
     assert table["status"].tolist() == ["failed", "ok"]
     assert math.isnan(table["fit_seconds"][0]) and table["fit_seconds"][1] == 2.5
     for fact in ("record of the training", "dataset parts", "category ring", "detector padim", "seed 1", "Delete"):
         assert fact in table["note"][0]
-    other = nodes.collect_costs(FIT, FIT, PREDICT, damaged, cells=CELLS)
+    other = collecting.collect_costs(FIT, FIT, PREDICT, damaged, cells=CELLS)
     assert other["status"].tolist() == ["ok", "failed"]
     assert "record of the prediction" in other["note"][1] and "category bolt" in other["note"][1]
 
 
 def test_versions_that_are_none_are_left_out() -> None:
-    table = nodes.collect_costs(FIT | {"versions": None}, FIT, PREDICT, PREDICT, cells=CELLS)
+    table = collecting.collect_costs(FIT | {"versions": None}, FIT, PREDICT, PREDICT, cells=CELLS)
     assert table["libraries"].tolist()[1] == "torch 2" and table["libraries"][0] == ""
     assert set(table["status"]) == {"ok"}
 
@@ -65,7 +65,7 @@ def test_versions_that_are_none_are_left_out() -> None:
 @pytest.mark.parametrize("lacking", ["value", "status", "group", "test_set_kind"])
 def test_metrics_that_lack_a_column_are_a_hole_of_their_cell(lacking: str) -> None:
     damaged = metrics_of("ring").drop(columns=lacking)
-    table, groups = nodes.collect_metrics(damaged, metrics_of("bolt"), cells=CELLS)
+    table, groups = collecting.collect_metrics(damaged, metrics_of("bolt"), cells=CELLS)
     assert groups.empty
     (hole,) = failures_table(table).to_dict("records")
     assert (hole["category"], hole["status"], hole["metrics"]) == ("ring", "failed", "all")
@@ -76,9 +76,9 @@ def test_metrics_that_lack_a_column_are_a_hole_of_their_cell(lacking: str) -> No
 @pytest.mark.parametrize(
     ("collect", "whole", "column"),
     [
-        (nodes.collect_scores, SCORES, "pred_score"),
-        (nodes.collect_training_log, LOG, "epoch"),
-        (nodes.collect_drift_counts, COUNTS, "images"),
+        (collecting.collect_scores, SCORES, "pred_score"),
+        (collecting.collect_training_log, LOG, "epoch"),
+        (collecting.collect_drift_counts, COUNTS, "images"),
     ],
 )
 def test_a_damaged_table_is_left_out_and_said(
@@ -91,13 +91,13 @@ def test_a_damaged_table_is_left_out_and_said(
 
 
 def test_a_damaged_account_of_images_leaves_the_names_of_its_category() -> None:
-    table = nodes.collect_categories(CATEGORY.drop(columns="category"), CATEGORY, cells=CELLS)
+    table = collecting.collect_categories(CATEGORY.drop(columns="category"), CATEGORY, cells=CELLS)
     assert table["category"].tolist() == ["ring", "bolt"] and table["test_good"].isna().tolist() == [True, False]
     assert set(table) == {"dataset", "category", "image_size", "test_good"}
 
 
 def test_an_outdated_result_is_no_number_and_says_why() -> None:
-    table, _ = nodes.collect_metrics(OUTDATED, metrics_of("bolt"), cells=CELLS)
+    table, _ = collecting.collect_metrics(OUTDATED, metrics_of("bolt"), cells=CELLS)
     assert table.loc[table["category"] == "ring", "value"].isna().all()
     line = dataset_table(table).iloc[0]
     assert math.isnan(line["image_auroc"]) and line["status"] == "incomplete"
@@ -105,7 +105,7 @@ def test_an_outdated_result_is_no_number_and_says_why() -> None:
     (hole,) = failures_table(table).to_dict("records")
     assert (hole["status"], hole["reason"]) == ("outdated", OUTDATED.reason)
     assert count_cells(table)._asdict() == {"planned": 2, "finished": 1, "failed": 0, "outdated": 1, "missing": 0}
-    costs = nodes.collect_costs(OUTDATED, FIT, OUTDATED, PREDICT, cells=CELLS)
+    costs = collecting.collect_costs(OUTDATED, FIT, OUTDATED, PREDICT, cells=CELLS)
     assert costs[["status", "note"]].to_numpy().tolist() == [["outdated", OUTDATED.reason], ["ok", ""]]
     assert costs["fit_seconds"].isna().tolist() == [True, False]
-    assert nodes.collect_scores(OUTDATED, SCORES, cells=CELLS)["category"].tolist() == ["bolt"]
+    assert collecting.collect_scores(OUTDATED, SCORES, cells=CELLS)["category"].tolist() == ["bolt"]

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.metrics.names import IMAGE_METRICS, PIXEL_METRICS
+from shopfloor.metrics.entries import METRICS, image_metric_names, pixel_metric_names
 from shopfloor.pipelines.evaluation.nodes import measure
 
 COORDINATES = {"dataset": "d", "category": "c", "detector": "x", "seed": 1, "test_set": "full"}
@@ -51,7 +51,7 @@ def test_maps_and_masks_of_other_images_than_the_scores_are_refused(scores: pd.D
 def test_all_metrics_of_the_full_test_set(scores: pd.DataFrame) -> None:
     maps, masks = maps_and_masks(scores)
     result = measure(scores, table(scores), maps, masks, coordinates=COORDINATES)
-    assert result["metric"].tolist() == [*IMAGE_METRICS, *PIXEL_METRICS]
+    assert result["metric"].tolist() == list(METRICS)
     assert set(result["status"]) == {"ok"} and set(result["detector"]) == {"x"}
     found = values(result)
     assert found["image_auroc"] == pytest.approx(roc_auc_score(scores["label"] == "bad", scores["pred_score"]))
@@ -71,16 +71,16 @@ def test_pixel_metrics_that_cannot_be_are_not_available(scores: pd.DataFrame, wh
     maps, masks = maps_and_masks(scores)
     with_maps = (maps, masks) if why == "no pixel labels" else (None, None)
     result = measure(scores, table(scores, pixel_labels=False), *with_maps, coordinates=COORDINATES)
-    pixel = result[result["metric"].isin(PIXEL_METRICS)]
+    pixel = result[result["metric"].isin(pixel_metric_names())]
     assert pixel["value"].isna().all() and set(pixel["status"]) == {"not_available"}
     assert pixel["note"].str.contains(why).all()
-    assert set(result.loc[result["metric"].isin(IMAGE_METRICS), "status"]) == {"ok"}
+    assert set(result.loc[result["metric"].isin(image_metric_names()), "status"]) == {"ok"}
 
 
 def test_a_test_set_of_one_class_has_no_image_metrics(scores: pd.DataFrame) -> None:
     good = scores[scores["label"] == "good"]
     result = measure(good, table(good), coordinates=COORDINATES)
-    image = result[result["metric"].isin(IMAGE_METRICS)]
+    image = result[result["metric"].isin(image_metric_names())]
     assert set(image["status"]) == {"not_available"} and image["note"].str.contains("bad").all()
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from shopfloor.catalog.image_stack import ImagePart
+from shopfloor.experiments.grid import expand_experiments
 from shopfloor.pipelines.training.pipeline import create_pipeline
-from shopfloor.planning.grid import expand_experiments
 
 NETWORK = "torchvision/resnet18.IMAGENET1K_V1"
 CFA: dict[str, Any] = {

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from kedro.pipeline import Node, Pipeline
 
+from shopfloor.experiments.grid import GridError, expand_experiments
 from shopfloor.pipeline_registry import experiment_pipeline
 from shopfloor.planning.cell import FOREGROUND_METHODS, Cell
-from shopfloor.planning.grid import GridError, expand_experiments
 from shopfloor.planning.leaks import LeakError, refuse_leaks
 
 

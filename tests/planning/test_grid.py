@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from shopfloor.experiments.grid import GridError, expand_experiments
 from shopfloor.planning.cell import Cell
-from shopfloor.planning.grid import GridError, expand_experiments
 from shopfloor.planning.names import digest, slug
 
 SEEDS = [3341, 1954]

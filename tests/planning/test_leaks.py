@@ -16,10 +16,10 @@ from kedro.pipeline.pipeline import CircularDependencyError
 from shopfloor import pipeline_registry
 from shopfloor.config import ProjectConfigLoader
 from shopfloor.experiments import EXPERIMENTS
+from shopfloor.experiments.grid import Experiment, expand_experiments, unique_cells
 from shopfloor.perturbations.splits import SplitError, clean_split, holdout_split, supervised_split
 from shopfloor.pipeline_registry import experiment_pipeline, register_pipelines
 from shopfloor.planning.cell import CLEAN, Cell, Condition, each_once
-from shopfloor.planning.grid import Experiment, expand_experiments, unique_cells
 from shopfloor.planning.leaks import LeakError, refuse_leaks
 from shopfloor.settings import CONFIG_LOADER_ARGS
 from tests.conftest import PROJECT

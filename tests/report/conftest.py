@@ -11,19 +11,13 @@ import pytest
 from PIL import Image
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.report.page.results import Results
+from shopfloor.experiments import EXPERIMENTS
+from shopfloor.metrics.entries import METRICS
+from shopfloor.pipelines.reporting.nodes import make_tables, summarise
+from shopfloor.report.page.change import Change
+from shopfloor.report.page.headline import headline
+from shopfloor.report.tables.value_tables import count_cells
 
-METRICS = (
-    "image_auroc",
-    "image_f1max",
-    "image_pg2",
-    "image_pb2",
-    "image_pg2_strict",
-    "image_pb2_strict",
-    "pixel_auroc",
-    "pixel_aupro",
-    "pixel_f1max",
-)
 CATEGORIES = {"solar_cells": ("mono", "poly"), "machined_parts": ("rings", "blisters")}
 DETECTORS = ("patchcore", "student_teacher")
 SEEDS = (3341, 1954, 1087)
@@ -33,7 +27,7 @@ DIFFICULTY = {"mono": 0.16, "poly": 0.28, "rings": 0.04, "blisters": 0.1}
 
 @dataclass
 class FakeRun:
-    run: dict[str, Any]
+    plan: dict[str, Any]
     categories: pd.DataFrame
     metrics: pd.DataFrame
     costs: pd.DataFrame
@@ -41,16 +35,24 @@ class FakeRun:
     parts: dict[str, tuple[ImagePart, np.ndarray | None, ImagePart | None]]
 
 
-def results(**known: Any) -> Results:
-    """Results of an experiment of which only some are known; the rest is empty."""
-    from shopfloor.report.figures.style import empty_figure
+NO_COSTS = pd.DataFrame(
+    columns=[
+        "dataset", "category", "detector", "image_size", "condition", "condition_kind", "seed", "fit_seconds",
+        "predict_ms_per_image", "peak_memory_mb", "parameters", "epochs", "stopped_epoch", "best_epoch", "device",
+        "libraries", "status", "note",
+    ]
+)  # fmt: skip
 
-    cell = ["dataset", "category", "detector", "image_size", "condition", "seed"]
-    kinds = ["condition_kind", "test_set", "test_set_kind"]
+
+def tables_of(
+    metrics: pd.DataFrame, costs: pd.DataFrame = NO_COSTS, experiment: str = "model_evaluation", **known: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """The tables of an experiment as its nodes make them; those of which nothing is known are empty."""
+    cell = ["dataset", "category", "detector", "image_size", "condition", "seed", "condition_kind"]
+    scored = [*cell, "condition_amount", "test_set", "test_set_kind", "test_set_seed"]
     columns = {
-        "scores": [*cell, *kinds, "image", "label", "defect_type", "pred_score"],
-        "training_log": [*cell, "epoch", "seconds", "learning_rate", "loss", "value"],
-        "intervals": [*cell, *kinds, "metric", "value", "low", "high"],
+        "scores": [*scored, "image", "label", "defect_type", "pred_score"],
+        "categories": ["dataset", "category", "image_size"],
         "mean_intervals": ["metric", "image_size", "detector", "value", "low", "high"],
         "differences": [
             "metric", "image_size", "detector_a", "detector_b", "difference", "low", "high", "inside_noise"
@@ -58,14 +60,33 @@ def results(**known: Any) -> Results:
         "rank_table": ["detector", "rank"],
         "against_paper": ["table", "method", "dataset", "condition", "metric", "paper", "measured", "verdict"],
     }  # fmt: skip
-    empty: dict[str, Any] = {name: pd.DataFrame(columns=names) for name, names in columns.items()}
-    return Results(**{**empty, "rank_figure": empty_figure(200, "", ""), "paper_tables": {}, **known})
+    tables: dict[str, Any] = {name: pd.DataFrame(columns=names) for name, names in columns.items()}
+    tables |= {"metrics": metrics, "costs": costs, **known}
+    names = ("category_table", "dataset_table", "mean_table", "failures_table", "unavailable_table", "cost_table")
+    tables |= dict(zip(names, make_tables(metrics, costs), strict=True))
+    settings = {"params:drift_alarm": {"batch_sizes": [8], "repetitions": 5, "seed": 1}}
+    for step in EXPERIMENTS[experiment].steps:
+        if step.tables:
+            made = step.function(*({**tables, **settings}[name] for name in step.inputs))
+            tables |= zip(step.tables, made if isinstance(made, tuple) else (made,), strict=True)
+    return tables
 
 
-def results_of(fake: FakeRun, **changed: Any) -> Results:
-    """The results of a made-up run."""
-    known = {"metrics": fake.metrics, "costs": fake.costs, "categories": fake.categories}
-    return results(**{**known, **changed})
+def summary_of(plan: dict[str, Any], tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """What an experiment says about itself."""
+    return summarise(plan, experiment=plan["experiment"], **tables)
+
+
+def change_of(experiment: str, metrics: pd.DataFrame) -> Change | None:
+    """What an experiment changes."""
+    find_change = EXPERIMENTS[experiment].find_change
+    return find_change(tables_of(metrics, experiment=experiment)) if find_change else None
+
+
+def headline_of(metrics: pd.DataFrame) -> str:
+    """The answer of a run."""
+    tables = tables_of(metrics)
+    return headline(metrics, tables["mean_table"], count_cells(metrics, tables["failures_table"]))
 
 
 def with_kinds(table: pd.DataFrame) -> pd.DataFrame:
@@ -199,6 +220,7 @@ def make_run(with_noise: bool, with_failure: bool = True, pictures: bool = False
                                 "parameters": 3_400_000 * slow,
                                 "epochs": slow,
                                 "device": "cpu",
+                                "libraries": "torch 2.15.0",
                                 "n_train": 120,
                                 "n_train_bad": round(1.2 * LEVELS[condition]),
                                 "status": "failed" if failed else "ok",
@@ -212,10 +234,9 @@ def make_run(with_noise: bool, with_failure: bool = True, pictures: bool = False
                             if pictures:
                                 images, maps, masks = image_part(scores[label], side=256)
                                 parts[label] = (images, maps, None if dataset == "solar_cells" else masks)
-    run = {
+    plan = {
         "experiment": "noisy_labels" if with_noise else "model_evaluation",
         "title": "Noisy labels" if with_noise else "Model evaluation",
-        "demo": True,
         "demo_note": "Short trainings on 120 images per category; the numbers show that the machinery works, no more.",
         "seeds": list(SEEDS) if with_noise else [SEEDS[0]],
         "grid": {
@@ -224,17 +245,15 @@ def make_run(with_noise: bool, with_failure: bool = True, pictures: bool = False
             "image_sizes": [256],
             "conditions": list(conditions),
         },
-        "detectors": {
+        "settings": {
             "patchcore": {"class_path": "shopfloor.detectors.patchcore.Patchcore", "init_args": {"coreset_ratio": 0.1}},
             "student_teacher": {"class_path": "anomalib.models.Stfpm", "init_args": {}, "epochs": 9},
         },
-        "settings": {"noisy_labels": {"noise_percent": [10, 20]}, "solar_cells": {"options": {"train_good": 120}}},
-        "versions": {"python": "3.11.9", "torch": "2.15.0", "anomalib": "2.7.0"},
-        "finished": "2026-03-04 16:20 UTC",
-        "environment": {"system": "Linux, 2 cores, 8 GB", "device": "cpu"},
+        "experiment_settings": {"noise_percent": [10, 20]},
+        "dataset_settings": {"solar_cells": {"options": {"train_good": 120}}},
     }
     tables = {"metrics": with_kinds(pd.DataFrame(metrics)), "costs": with_kinds(pd.DataFrame(costs))}
-    return FakeRun(run, make_categories(), **tables, scores=scores, parts=parts)
+    return FakeRun(plan, make_categories(), **tables, scores=scores, parts=parts)
 
 
 def make_categories() -> pd.DataFrame:

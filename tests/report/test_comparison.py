@@ -8,11 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shopfloor.report.figures.overview import drift_figure, overview_figures, size_figure
+from shopfloor.experiments.data_drift import make_drift_tables
+from shopfloor.experiments.input_size import make_size_table
+from shopfloor.experiments.validation import make_stopping_table
 from shopfloor.report.page.pictures import PagePictures
 from shopfloor.report.page.report import render_page
-from shopfloor.report.tables.comparison import MEAN_OVER_DATASETS, domain_table, drift_table, size_table, stopping_table
-from tests.report.conftest import FakeRun, results_of, value_rows, with_kinds
+from shopfloor.report.tables.comparison import MEAN_OVER_DATASETS
+from shopfloor.report.tables.value_tables import dataset_table
+from tests.report.conftest import FakeRun, value_rows, with_kinds
 
 
 def metrics_of(values: dict[tuple[str, str, str], float | str], **same: object) -> pd.DataFrame:
@@ -41,17 +44,17 @@ def drifting() -> pd.DataFrame:
 
 
 def test_sizes_stand_side_by_side_and_each_dataset_counts_once() -> None:
-    table: Any = size_table(SIZES).set_index("dataset")
+    table: Any = make_size_table(SIZES).set_index("dataset")
     assert table.loc["a", ["128", "256"]].tolist() == pytest.approx([0.7, 0.8])
     assert table.loc[MEAN_OVER_DATASETS, ["128", "256"]].tolist() == pytest.approx([0.8, 0.9])
     assert "image_size" not in table, "it is what the columns differ in"
-    assert size_table(SIZES[SIZES["image_size"] == 128]).empty
+    assert make_size_table(SIZES[SIZES["image_size"] == 128]).empty
 
 
 def test_a_size_that_lacks_a_category_is_a_hole_with_its_reason() -> None:
     lost: Any = SIZES.reset_index(drop=True)
     lost.loc[1, ["value", "status", "note"]] = [np.nan, "failed", "out of memory"]
-    line: Any = size_table(lost).set_index("dataset").loc["a"]
+    line: Any = make_size_table(lost).set_index("dataset").loc["a"]
     assert np.isnan(line["128"]) and line["256"] == pytest.approx(0.8)
     assert line["missing"].startswith("128: a/y, seed 3341: failed")
 
@@ -59,27 +62,27 @@ def test_a_size_that_lacks_a_category_is_a_hole_with_its_reason() -> None:
 def test_an_outdated_part_is_a_hole_of_its_size() -> None:
     lost: Any = SIZES.reset_index(drop=True)
     lost.loc[lost["image_size"] == 128, ["value", "status", "note"]] = [np.nan, "outdated", "other images"]
-    line: Any = size_table(lost).set_index("dataset").loc["a"]
+    line: Any = make_size_table(lost).set_index("dataset").loc["a"]
     assert np.isnan(line["128"]) and line["256"] == pytest.approx(0.8)
     assert line["status"] == "outdated"
     assert line["missing"] == "128: a/x, seed 3341: outdated; a/y, seed 3341: outdated"
 
 
 def test_drift_is_the_mean_over_its_seeds_on_datasets_that_drift() -> None:
-    table: Any = drift_table(drifting())
+    table: Any = make_drift_tables(drifting())[0]
     assert table["dataset"].tolist() == ["a"], "b does not drift"
     assert table.loc[0, ["no_drift", "drift"]].tolist() == pytest.approx([0.9, 0.6])
     assert table.loc[0, "drift_sd"] == pytest.approx(0.2 / np.sqrt(2))
-    assert drift_table(drifting().query("test_set == 'full'")).empty
+    assert make_drift_tables(drifting().query("test_set == 'full'"))[0].empty
 
 
 def test_domains_are_columns() -> None:
     metrics = pd.concat(
         [metrics_of({("a", "x", "d"): 0.9}, test_set="same"), metrics_of({("a", "x", "d"): 0.6}, test_set="shifted")]
     )
-    table: Any = domain_table(pd.concat([metrics, drifting()]))
+    table: Any = make_drift_tables(pd.concat([metrics, drifting()]))[1]
     assert table.loc[0, ["same", "shifted"]].tolist() == pytest.approx([0.9, 0.6])
-    assert domain_table(drifting()).empty
+    assert make_drift_tables(drifting())[1].empty
 
 
 def stopped() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -95,19 +98,23 @@ def stopped() -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.concat(lines, ignore_index=True), pd.DataFrame(costs)
 
 
+def stopping_table_of(metrics: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
+    return make_stopping_table(dataset_table(metrics), costs)
+
+
 def test_rules_of_stopping_have_their_metrics_and_epochs() -> None:
-    table: Any = stopping_table(*stopped()).set_index("condition")
+    table: Any = stopping_table_of(*stopped()).set_index("condition")
     assert table["image_auroc"].to_dict() == pytest.approx({"full_length": 0.85, "early_stop": 0.95})
     assert table["stopped_epoch"].to_dict() == {"full_length": 20, "early_stop": 14}
     assert table["best_epoch"].to_dict() == {"full_length": 20, "early_stop": 4}
     metrics, costs = (part.assign(condition_kind="clean") for part in stopped())
-    assert stopping_table(metrics, costs).empty, "nothing was held out"
+    assert stopping_table_of(metrics, costs).empty, "nothing was held out"
 
 
 def test_epochs_of_a_part_are_no_mean() -> None:
     metrics, costs = stopped()
     costs.loc[3, ["stopped_epoch", "best_epoch"]] = np.nan
-    table: Any = stopping_table(metrics, costs).set_index("condition")
+    table: Any = stopping_table_of(metrics, costs).set_index("condition")
     assert table.loc["full_length", "stopped_epoch"] == 20
     assert table.loc["early_stop", ["stopped_epoch", "best_epoch"]].isna().all()
 

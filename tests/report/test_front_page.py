@@ -11,22 +11,14 @@ import pandas as pd
 import pytest
 
 from shopfloor.pipelines.reporting.nodes import render_front_page as render_node
-from shopfloor.report.page.change import change_sentence
+from shopfloor.report.page.change import change_sentence, points_of
 from shopfloor.report.page.front_page import render_front_page
-from shopfloor.report.page.headline import certainty, headline
-from shopfloor.report.page.summary import detector_numbers, summarise
+from shopfloor.report.page.headline import certainty
 from shopfloor.runners.missing import MissingResult
-from tests.report.conftest import FakeRun, results, results_of, value_rows, with_kinds
-
-NO_COSTS = pd.DataFrame(
-    columns=[
-        "dataset", "category", "detector", "image_size", "condition", "condition_kind", "seed", "fit_seconds",
-        "predict_ms_per_image", "peak_memory_mb", "parameters", "epochs", "device", "status", "note",
-    ]
-)  # fmt: skip
+from tests.report.conftest import FakeRun, change_of, headline_of, summary_of, tables_of, value_rows, with_kinds
 
 
-def summary_of(experiment: str, detectors: dict[str, dict[str, float | None]], **more: Any) -> dict[str, Any]:
+def said_of(experiment: str, detectors: dict[str, dict[str, float | None]], **more: Any) -> dict[str, Any]:
     said: dict[str, Any] = {
         "experiment": experiment, "title": experiment.title(), "demo_note": "", "finished": "today",
         "answer": "The answer.", "certainty": "How sure.", "training_hours": 0.5, "seeds": [1],
@@ -47,17 +39,18 @@ def scoreboard(page: str) -> dict[str, list[str]]:
 def test_a_detector_has_one_line_over_all_experiments_and_holes_are_no_numbers() -> None:
     page = render_front_page(
         {
-            "data_drift": summary_of("data_drift", {"padim": {"AUROC change, drift": -12.34}}),
-            "model_evaluation": summary_of(
+            "model_evaluation": said_of(
                 "model_evaluation",
                 {"patchcore": {"Image AUROC": 91.26, "PG2": None}, "padim": {"Image AUROC": 88.0, "PG2": 10.0}},
             ),
+            "input_size": MissingResult("missing", "never run"),
+            "data_drift": said_of("data_drift", {"padim": {"AUROC change, drift": -12.34}}),
         }
     )
     assert scoreboard(page) == {"patchcore": ["91.3", "✗ incomplete", "–"], "padim": ["88.0", "10.0", "-12.3"]}
     assert "<b>91.3</b>" in page and "<b>88.0</b>" not in page
-    assert page.index("model_evaluation/report.html") < page.index("data_drift/report.html"), "in the protocol's order"
-    assert "Not run yet: input_size, noisy_labels, supervised, validation." in page
+    assert page.index("model_evaluation/report.html") < page.index("data_drift/report.html"), "in the order given"
+    assert "Not run yet: input_size." in page
 
 
 def test_what_is_lost_is_said_beside_the_clean_numbers() -> None:
@@ -65,28 +58,28 @@ def test_what_is_lost_is_said_beside_the_clean_numbers() -> None:
         [("a", "x", name, 1, "image_auroc", value) for name, value in zip("pqr", (0.9, 0.8, 0.7), strict=True)]
     )
     drifted = with_kinds(clean.assign(test_set="drift_1", value=[0.6, 0.78, np.nan]))
-    text = change_sentence("data_drift", pd.concat([clean, drifted]))
+    text = change_sentence(change_of("data_drift", pd.concat([clean, drifted])))
     assert text == "AUROC change, drift (1 not known): -2.0 points with q, the steadiest, -30.0 with p."
     one = pd.concat([clean, drifted]).query("detector == 'q'")
-    assert change_sentence("data_drift", one) == "AUROC change, drift: -2.0 points with q."
-    assert not change_sentence("data_drift", clean), "no drift yet"
-    assert not change_sentence("model_evaluation", clean)
-    page = render_front_page({"data_drift": summary_of("data_drift", {}, change=text)})
+    assert change_sentence(change_of("data_drift", one)) == "AUROC change, drift: -2.0 points with q."
+    assert not change_sentence(change_of("data_drift", clean)), "no drift yet"
+    assert not change_sentence(change_of("model_evaluation", clean))
+    page = render_front_page({"data_drift": said_of("data_drift", {}, change=text)})
     assert text in page
-    render_front_page({"data_drift": summary_of("data_drift", {})})  # a summary of an earlier version
+    render_front_page({"data_drift": said_of("data_drift", {})})  # a summary of an earlier version
 
 
 def test_the_shortest_time_is_the_best() -> None:
     detectors: dict[str, dict[str, float | None]] = {
         name: {"Prediction, ms": time} for name, time in zip("ab", (9.0, 3.0), strict=True)
     }
-    page = render_front_page({"model_evaluation": summary_of("model_evaluation", detectors)})
+    page = render_front_page({"model_evaluation": said_of("model_evaluation", detectors)})
     assert "<b>3.0</b>" in page and "<b>9.0</b>" not in page
 
 
 def test_an_incomplete_experiment_says_so_and_names_stay_text() -> None:
     evil = "<script>alert(1)</script>"
-    broken = summary_of(evil, {evil: {evil: 1.0}}, title=evil, answer=evil, certainty=evil, demo_note=evil)
+    broken = said_of(evil, {evil: {evil: 1.0}}, title=evil, answer=evil, certainty=evil, demo_note=evil)
     broken |= {"cells": {"planned": 2, "finished": 1, "failed": 1, "missing": 0}}
     page = render_front_page({evil: broken})
     assert evil not in page
@@ -95,7 +88,7 @@ def test_an_incomplete_experiment_says_so_and_names_stay_text() -> None:
 
 def test_an_outdated_experiment_is_named_with_its_reason_and_without_numbers() -> None:
     summaries: dict[str, Any] = {
-        "model_evaluation": summary_of("model_evaluation", {"patchcore": {"Image AUROC": 91.26}}),
+        "model_evaluation": said_of("model_evaluation", {"patchcore": {"Image AUROC": 91.26}}),
         "data_drift": MissingResult("outdated", "made from <other> images"),
         "noisy_labels": MissingResult("missing", "never run"),
         "supervised": MissingResult("failed", "no disk"),
@@ -107,21 +100,21 @@ def test_an_outdated_experiment_is_named_with_its_reason_and_without_numbers() -
     assert not re.search(r"\d", re.sub("<[^>]*>", "", drift)), "no number"
     assert "no disk" in page and "failed" in page
     assert "noisy_labels/report.html" not in page and "never run" not in page
-    assert "Not run yet: input_size, noisy_labels, validation." in page
+    assert "Not run yet: noisy_labels." in page
     assert scoreboard(page) == {"patchcore": ["91.3"]}
 
 
 def test_outdated_cells_of_an_experiment_are_counted() -> None:
-    said = summary_of("data_drift", {})
+    said = said_of("data_drift", {})
     said["cells"] = {"planned": 4, "finished": 2, "failed": 0, "outdated": 2, "missing": 0}
     assert "0 cells failed, 2 are outdated, 0 are missing" in render_front_page({"data_drift": said})
     rows = [("a", "x", "p", 1, "image_auroc", 0.9), ("a", "y", "p", 1, "image_auroc", "outdated")]
-    assert headline(value_rows(rows)).endswith("1 of 2 cells finished, 0 failed, 1 outdated.")
+    assert headline_of(value_rows(rows)).endswith("1 of 2 cells finished, 0 failed, 1 outdated.")
 
 
 def test_the_summary_is_plain_data_with_the_means_of_the_tables(evaluation_run: FakeRun) -> None:
     run: Any = evaluation_run
-    said = json.loads(json.dumps(summarise(run.run, results_of(run))))
+    said = json.loads(json.dumps(summary_of(run.plan, tables_of(run.metrics, run.costs))))
     rows = run.metrics.query("detector == 'patchcore' and metric == 'image_pg2'")
     expected = 100 * rows.groupby("dataset")["value"].mean().mean()
     assert said["detectors"]["patchcore"]["PG2"] == pytest.approx(expected)
@@ -133,14 +126,10 @@ def test_the_summary_is_plain_data_with_the_means_of_the_tables(evaluation_run: 
 def test_what_an_experiment_changes_is_told_in_points() -> None:
     clean = value_rows([("a", "x", "p", 1, "image_auroc", 0.9), ("b", "y", "p", 1, "image_auroc", 0.7)])
     drifted = with_kinds(clean.assign(test_set="drift_1", value=clean["value"] - [0.1, 0.3]))
-    numbers = detector_numbers(
-        "data_drift", results(metrics=pd.concat([clean, drifted]), costs=NO_COSTS, categories=None)
-    )
+    numbers = points_of(change_of("data_drift", pd.concat([clean, drifted])))
     assert numbers == {"p": {"AUROC change, drift": pytest.approx(-20.0)}}
     larger = clean.assign(image_size=512, value=[0.95, np.nan], status=["ok", "failed"])
-    numbers = detector_numbers(
-        "input_size", results(metrics=pd.concat([clean, larger]), costs=NO_COSTS, categories=None)
-    )
+    numbers = points_of(change_of("input_size", pd.concat([clean, larger])))
     assert numbers == {"p": {"AUROC change, 256 to 512 px": None}}, "one part failed: no change is told"
 
 

@@ -10,36 +10,28 @@ import pandas as pd
 import pytest
 
 from shopfloor.config import ProjectConfigLoader
-from shopfloor.pipelines.reporting.nodes import collect_metrics
+from shopfloor.experiments import EXPERIMENTS
+from shopfloor.experiments.data_drift import draw_drift_figure, make_drift_tables
+from shopfloor.experiments.grid import Grid, expand_experiments
+from shopfloor.experiments.input_size import make_size_table
+from shopfloor.experiments.noisy_labels import draw_noise_figure, make_noise_table, noise_levels
+from shopfloor.experiments.validation import make_stopping_table
+from shopfloor.pipelines.reporting.nodes import draw_categories
 from shopfloor.pipelines.reporting.pipeline import create_pipeline
 from shopfloor.planning.cell import Cell, each_once
-from shopfloor.planning.grid import Experiment, expand_experiments
-from shopfloor.report.figures.overview import overview_figures
-from shopfloor.report.page.change import changes
-from shopfloor.report.page.headline import headline
-from shopfloor.report.page.pictures import PagePictures
-from shopfloor.report.page.sections import sections
+from shopfloor.report.figures.style import is_empty
+from shopfloor.report.page.change import points_of
 from shopfloor.report.paper.tables import paper_tables
 from shopfloor.report.statistics.drift_alarm import drift_alarm
 from shopfloor.report.statistics.uncertainty import certainty_tables
 from shopfloor.report.tables.baseline import baseline_of
-from shopfloor.report.tables.comparison import (
-    domain_table,
-    drift_table,
-    noise_levels,
-    noise_table,
-    size_table,
-    stopping_table,
-)
-from shopfloor.report.tables.value_tables import category_table, mean_table
+from shopfloor.report.tables.collecting import collect_metrics
+from shopfloor.report.tables.value_tables import category_table, dataset_table, mean_table
 from shopfloor.settings import CONFIG_LOADER_ARGS
-from tests.report.conftest import cell_scores, results
+from tests.report.conftest import NO_COSTS, cell_scores, change_of, headline_of, tables_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOMAINS = {"drift_7": ["same"], "common_light": ["view"], "full": ["background"], "drift": ["illumination", "view"]}
-NO_COSTS = pd.DataFrame(
-    columns=["dataset", "category", "detector", "image_size", "condition", "condition_kind", "seed", "status"]
-)
 #: Image AUROC by kind and name of the test set.
 VALUES = {
     ("full", "full"): 0.9,
@@ -58,12 +50,12 @@ def parameters(**changed: dict[str, Any]) -> dict[str, Any]:
     return found | {block: {**found[block], **entries} for block, entries in changed.items()}
 
 
-def experiment(name: str, **changed: Any) -> Experiment:
+def experiment(name: str, **changed: Any) -> Grid:
     return expand_experiments(parameters(**{name: changed}))[name]
 
 
 @pytest.fixture(scope="module")
-def drifting() -> Experiment:
+def drifting() -> Grid:
     """One dataset with synthetic and with natural drift."""
     return experiment(
         "data_drift",
@@ -82,11 +74,11 @@ def measured(cells: tuple[Cell, ...], values: dict[tuple[str, str], float]) -> p
 
 
 @pytest.fixture(scope="module")
-def metrics(drifting: Experiment) -> pd.DataFrame:
+def metrics(drifting: Grid) -> pd.DataFrame:
     return measured(drifting.cells, VALUES)
 
 
-def test_such_domains_are_planned_each_with_its_own_result(drifting: Experiment) -> None:
+def test_such_domains_are_planned_each_with_its_own_result(drifting: Grid) -> None:
     assert {(cell.test_set_kind, cell.test_set) for cell in drifting.cells} == set(VALUES)
     assert len({cell.names.metrics for cell in drifting.cells}) == len(VALUES)
     assert len({cell.names.scores for cell in drifting.cells}) == 3, (
@@ -95,10 +87,9 @@ def test_such_domains_are_planned_each_with_its_own_result(drifting: Experiment)
 
 
 def test_each_domain_is_a_column_of_the_domains_and_of_no_drift(metrics: pd.DataFrame) -> None:
-    drift: Any = drift_table(metrics)
+    drift, domains = (each.copy() for each in make_drift_tables(metrics))
     assert len(drift) == 1
     assert drift.loc[0, ["no_drift", "drift"]].tolist() == pytest.approx([0.9, 0.6])
-    domains: Any = domain_table(metrics)
     assert len(domains) == 1
     assert domains.loc[0, list(DOMAINS)].to_dict() == pytest.approx(
         {"drift_7": 0.1, "common_light": 0.2, "full": 0.3, "drift": 0.4}
@@ -113,25 +104,27 @@ def test_value_tables_keep_test_sets_of_one_name_apart(metrics: pd.DataFrame) ->
     )
     assert len(mean_table(metrics)) == len(table)
     two_sizes = pd.concat([metrics, metrics.assign(image_size=512, value=metrics["value"] / 2)])
-    sizes: Any = size_table(two_sizes).set_index(["test_set_kind", "test_set"])
+    sizes: Any = make_size_table(two_sizes).set_index(["test_set_kind", "test_set"])
     assert len(sizes) == len(table)
     assert sizes.loc[("domains", "drift"), ["256", "512"]].tolist() == pytest.approx([0.4, 0.2])
 
 
 def test_sentences_changes_and_figures_take_the_full_test_set_for_what_it_is(metrics: pd.DataFrame) -> None:
-    assert headline(metrics).startswith("Best mean image AUROC: 90.0 % with patchcore")
-    assert changes("data_drift", metrics) == {"patchcore": {"AUROC change, drift": pytest.approx(-30.0)}}
+    assert headline_of(metrics).startswith("Best mean image AUROC: 90.0 % with patchcore")
+    assert points_of(change_of("data_drift", metrics)) == {"patchcore": {"AUROC change, drift": pytest.approx(-30.0)}}
     only_domains = metrics[metrics["test_set_kind"] == "domains"]
-    assert drift_table(only_domains).empty and changes("data_drift", only_domains) == {}
-    assert headline(only_domains).startswith("No detector has a complete set")
-    figures = overview_figures(only_domains, pd.DataFrame({"status": []}))
-    assert figures == {}, "no drift, and no full test set to draw"
+    assert make_drift_tables(only_domains)[0].empty
+    assert points_of(change_of("data_drift", only_domains)) == {}
+    assert headline_of(only_domains).startswith("No detector has a complete set")
+    tables = tables_of(only_domains, experiment="data_drift")
+    drawn = [*draw_drift_figure(tables["drift_table"]), *draw_categories(tables["category_table"])]
+    assert all(map(is_empty, drawn)), "no drift, and no full test set to draw"
 
 
 def test_the_page_has_both_sections(metrics: pd.DataFrame) -> None:
-    found = {
-        each.id: each for each in sections(results(metrics=metrics, costs=NO_COSTS, categories=None), PagePictures({}))
-    }
+    sections = EXPERIMENTS["data_drift"].sections
+    assert sections is not None
+    found = {each.id: each for each in sections(tables_of(metrics, experiment="data_drift"))}
     assert set(found) == {"drift", "domains"}
     texts = {name: [field.text for field in found[name].tables[0].lines[0]] for name in found}
     assert texts["drift"][-2:] == ["90.0", "60.0"]
@@ -145,7 +138,7 @@ def test_the_papers_tables_take_drift_from_drift(metrics: pd.DataFrame) -> None:
     assert found == pytest.approx({"D": 90.0, "D+dr": 60.0})
 
 
-def test_scores_of_domains_are_those_of_no_other_test_set(drifting: Experiment, metrics: pd.DataFrame) -> None:
+def test_scores_of_domains_are_those_of_no_other_test_set(drifting: Grid, metrics: pd.DataFrame) -> None:
     scores = pd.concat(
         [
             cell_scores(place).assign(**cell.scored)
@@ -164,7 +157,7 @@ def test_scores_of_domains_are_those_of_no_other_test_set(drifting: Experiment, 
     assert intervals.empty and means.empty
 
 
-def stopping_rules() -> Experiment:
+def stopping_rules() -> Grid:
     rules = {"early_stop": None, "noise_4": {}, "clean": {"monitor": "image_auroc", "patience": 3}}
     rules |= {"full_length": None}
     return experiment("validation", stopping=rules, detectors=["csflow", "simplenet"], seeds=[1])
@@ -174,17 +167,17 @@ def test_rules_of_stopping_are_no_noise_and_no_clean_training() -> None:
     cells = stopping_rules().cells
     metrics = measured(cells, {("full", "full"): 0.5})
     assert set(metrics["condition"]) == {"noise_4", "clean"} and set(metrics["condition_kind"]) == {"holdout"}
-    assert noise_levels(metrics) == [] and noise_table(metrics).empty
-    assert changes("noisy_labels", metrics) == {}
+    assert noise_levels(metrics) == [] and make_noise_table(metrics).empty
+    assert change_of("noisy_labels", metrics) is None
     assert baseline_of(metrics) == ("noise_4", "holdout"), "the first, as none is clean"
-    assert "training condition noise_4" in headline(metrics)
+    assert "training condition noise_4" in headline_of(metrics)
     costs = metrics.assign(stopped_epoch=4.0, best_epoch=3.0, n_train_bad=1, device="cpu")
-    assert set(stopping_table(metrics, costs)["condition"]) == {"noise_4", "clean"}
+    assert set(make_stopping_table(dataset_table(metrics), costs)["condition"]) == {"noise_4", "clean"}
     block = parameters()["paper_tables"] | {"rows_and_columns": "run"}
     (table,) = paper_tables("validation", metrics, costs, block)
     assert table.columns == ["VAD noise 4", "VAD clean"], "a rule's name is no percentage"
     assert set(table.frame.loc[table.frame["metric"] == "epochs", "value"]) == {4.0}
-    assert not any("against mislabelled" in title for title in overview_figures(metrics, costs))
+    assert all(map(is_empty, draw_noise_figure(metrics, make_noise_table(metrics))))
 
 
 def test_detectors_side_by_side_have_the_first_rule_where_no_training_is_clean() -> None:
@@ -197,7 +190,7 @@ def test_a_level_is_found_whatever_its_name_looks_like() -> None:
     cells = experiment("noisy_labels", noise_percent=[16, 1e-05, 2.5], detectors=["patchcore"], seeds=[1]).cells
     metrics = measured(cells, {("full", "full"): 0.5, ("common", "common_1"): 0.4})
     assert [level.percent for level in noise_levels(metrics)] == [0, 1e-05, 2.5, 16]
-    table = noise_table(metrics)
+    table = make_noise_table(metrics)
     for level in noise_levels(metrics):
         assert table[level.condition].tolist() == pytest.approx([0.5] * len(table))
         assert table[level.same_test].tolist() == pytest.approx([0.4] * len(table))
@@ -213,7 +206,7 @@ def test_a_share_of_the_good_images_stands_in_one_mean_with_all_of_them() -> Non
     assert baseline_of(metrics) == ("clean", "clean")
 
 
-def test_the_columns_say_what_the_names_stand_for(drifting: Experiment) -> None:
+def test_the_columns_say_what_the_names_stand_for(drifting: Grid) -> None:
     names = ["condition_kind", "condition_amount", "test_set_kind", "test_set_seed"]
 
     def found(cells: tuple[Cell, ...]) -> set[tuple[Any, ...]]:

@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from shopfloor.report.figures.overview import overview_figures, score_histogram
-from shopfloor.report.page.headline import headline
+from shopfloor.experiments import EXPERIMENTS
+from shopfloor.pipelines.reporting.nodes import DRAWN_METRICS, draw_categories, summarise
+from shopfloor.report.figures.scores import score_histogram
 from shopfloor.report.page.pictures import PagePictures
 from shopfloor.report.page.report import render_page
-from tests.report.conftest import results_of, value_rows
+from tests.report.conftest import headline_of, tables_of, value_rows
 
 ATTACK = "<script>alert(1)</script>"
 QUOTES = '"\'`&onmouseover=alert(2) x="'
@@ -58,15 +59,26 @@ class Reader(HTMLParser):
 
 
 def render(fake, picture=None, **changed):
-    tables = {name: changed[name] for name in ("metrics", "costs", "categories") if name in changed}
-    content = results_of(fake, **tables, **changed.get("results", {}))
-    examples = {} if picture is None else dict.fromkeys(fake.scores, picture)
+    """The page of a made-up run, by the node; `examples` are pictures by title, `said` changes what it says of itself."""
+    plan = fake.plan | changed.get("plan", {})
+    known = {name: changed.get(name, getattr(fake, name)) for name in ("metrics", "costs", "categories")}
+    tables = tables_of(**known, experiment=fake.plan["experiment"])
+    summary = summarise(plan, experiment=fake.plan["experiment"], **tables) | changed.get("said", {})
+    figures = changed.get("figures")
+    if figures is None:
+        drawn = draw_categories(tables["category_table"])
+        figures = {name: (name, figure) for name, figure in zip(DRAWN_METRICS, drawn, strict=True)}
+    own_sections = EXPERIMENTS[fake.plan["experiment"]].sections
+    histograms = {label: score_histogram(scores) for label, scores in fake.scores.items()}
     return render_page(
-        run=fake.run | changed.get("run", {}),
-        results=content,
-        figures=overview_figures(content.metrics, content.costs),
-        score_figures={label: score_histogram(scores) for label, scores in fake.scores.items()},
-        pictures=PagePictures(changed.get("examples", examples)),
+        plan,
+        summary,
+        tables,
+        own_sections(tables) if own_sections else [],
+        figures,
+        changed.get("histograms", histograms),
+        PagePictures(changed.get("examples", {} if picture is None else dict.fromkeys(fake.scores, picture))),
+        [],
     )
 
 
@@ -94,7 +106,7 @@ def test_noise_section_only_with_noise(evaluation_page):
 
 
 def test_headline_gives_the_answer_and_the_holes(evaluation_run):
-    text = headline(evaluation_run.metrics)
+    text = headline_of(evaluation_run.metrics)
     mean = evaluation_run.metrics.query("detector == 'patchcore' and metric == 'image_auroc'")
     best = 100 * mean.groupby("dataset")["value"].mean().mean()
     assert text.startswith(
@@ -119,12 +131,12 @@ def test_the_head_says_what_wrong_labels_cost(noisy_page, evaluation_page):
 
 def test_headline_names_all_winners_and_needs_a_complete_set():
     tie = value_rows([("a", "x", "p", 1, "image_auroc", 0.90), ("a", "x", "q", 1, "image_auroc", 0.9001)])
-    assert headline(tie).startswith(
+    assert headline_of(tie).startswith(
         "Best mean image AUROC: 90.0 % with p (256 px) and q (256 px), over 1 category of a"
     )
     nothing = value_rows([("a", "x", "p", 1, "image_auroc", "missing")])
     expected = "No detector has a complete set of image AUROC values; 0 of 1 cells finished, 0 failed, 1 missing."
-    assert headline(nothing) == expected
+    assert headline_of(nothing) == expected
 
 
 def test_demo_generated_holes_and_reasons_are_said(evaluation_page):
@@ -139,7 +151,7 @@ def test_demo_generated_holes_and_reasons_are_said(evaluation_page):
 
 
 def test_no_banner_for_a_full_run_on_photographs(evaluation_run):
-    page = render(evaluation_run, run={"demo": False}, categories=evaluation_run.categories.assign(generated=False))
+    page = render(evaluation_run, plan={"demo_note": ""}, categories=evaluation_run.categories.assign(generated=False))
     assert "Demo-sized" not in page
     assert "Generated images." not in page
 
@@ -166,18 +178,15 @@ def test_names_from_disk_cannot_become_html(evaluation_run, picture):
     costs = evaluation_run.costs.replace({"category": {"poly": bad}, "detector": {"patchcore": f"{ATTACK}p"}})
     costs = costs.assign(device=bad, note=bad)
     categories = evaluation_run.categories.assign(title=bad, licence=bad, source=bad).replace({"poly": bad})
-    run = {
-        "title": bad,
-        "experiment": bad,
-        "demo_note": bad,
-        "finished": bad,
-        "environment": {bad: bad},
-        "versions": {bad: bad},
-        "detectors": {bad: {bad: bad}},
+    plan = {
+        **dict.fromkeys(("title", "experiment", "demo_note"), bad),
         "settings": {bad: {bad: bad}},
+        "experiment_settings": {bad: bad},
+        "dataset_settings": {bad: {bad: bad}},
         "grid": {bad: [bad]},
     }
-    changed = {"metrics": metrics, "costs": costs, "categories": categories, "run": run}
+    said = {"finished": bad, "environment": {bad: bad}, "versions": {bad: bad}}
+    changed = {"metrics": metrics, "costs": costs, "categories": categories, "plan": plan, "said": said}
     evil = render(evaluation_run, picture, **changed, examples={bad: picture})
     reader = Reader(evil)
     kinds = {attributes.get("type") for attributes, _ in reader.scripts}
@@ -193,7 +202,7 @@ def test_json_of_a_figure_cannot_close_its_script(evaluation_run):
     figure = score_histogram(evaluation_run.scores[label])
     name = "</script><script>alert(1)</script><!--\u2028&'"
     figure.data[0].name = name
-    page = render_page(evaluation_run.run, results_of(evaluation_run), {}, {"x": figure}, PagePictures({}))
+    page = render(evaluation_run, figures={}, histograms={"x": figure})
     content = [text for attributes, text in Reader(page).scripts if attributes.get("type") == "application/json"]
     assert len(content) == 1
     assert json.loads(content[0])["data"][0]["name"] == name
@@ -261,9 +270,7 @@ def test_best_values_are_bold(evaluation_run):
 def test_a_run_that_failed_throughout_still_has_a_page(evaluation_run):
     metrics = evaluation_run.metrics.assign(value=np.nan, status="failed", note="disk full")
     costs = evaluation_run.costs.assign(status="failed", fit_seconds=np.nan, predict_ms_per_image=np.nan)
-    page = render_page(
-        evaluation_run.run, results_of(evaluation_run, metrics=metrics, costs=costs), {}, {}, PagePictures({})
-    )
+    page = render(evaluation_run, metrics=metrics, costs=costs)
     words = Reader(page).words()
     assert "No detector has a complete set of image AUROC values; 0 of 8 cells finished, 8 failed." in words
     assert "Nothing to draw." in words
@@ -274,7 +281,7 @@ def test_a_category_that_could_not_be_read_is_listed_by_name_only(evaluation_run
     lost = fake.categories["dataset"] == "machined_parts"
     partly = pd.concat([fake.categories[~lost], fake.categories.loc[lost, names]], ignore_index=True)
     for categories in (partly, fake.categories[names]):
-        page = render_page(fake.run, results_of(fake, categories=categories), {}, {}, PagePictures({}))
+        page = render(fake, categories=categories, histograms={})
         data = page[page.index('<section id="data"') : page.index('<section id="settings"')]
         line = next(line for line in data.split("<tr>") if ">rings<" in line)
         assert re.findall(r"<td[^>]*>([^<]*)<", line) == ["machined_parts", "rings", "256", *["–"] * 7]

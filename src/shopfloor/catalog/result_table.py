@@ -14,7 +14,7 @@ import pandas as pd
 from shopfloor.readers.summary import COUNT_COLUMNS
 
 _TEXT = (
-    "category", "codes", "condition", "condition_kind", "dataset", "defect_type", "detector", "detector_a",
+    "category", "codes", "condition", "condition_kind", "dataset", "defect_type", "detector", "detectors", "detector_a",
     "detector_b", "device", "domain", "group", "image", "label", "libraries", "licence", "loss", "method", "metric",
     "metrics", "missing", "not_available", "not_told_apart", "note", "project_page", "reason", "remark", "sizes",
     "source", "split", "status", "test_set", "test_set_kind", "title", "transform", "verdict",

@@ -13,8 +13,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from shopfloor.metrics.entries import METRICS, image_metric_names
 from shopfloor.metrics.image import image_auroc
-from shopfloor.metrics.names import IMAGE_METRICS
 
 PERCENT = 2  # of PG2 and PB2 (protocol 2.1)
 _CELLS_AT_A_TIME = 1 << 19  # resamples times images; some ten arrays of this size are alive at once
@@ -74,7 +74,7 @@ def bootstrap_image_metrics(
 
     Raises:
         UndefinedMetric: The metrics have no value, as for :func:`shopfloor.metrics.image.image_metrics`.
-        ValueError: The counts do not fit the images, or a metric is not known here.
+        ValueError: The counts do not fit the images.
     """
     image_auroc(pred_score, is_bad)  # for its checks
     scores, is_bad = np.asarray(pred_score, dtype=np.float64), np.asarray(is_bad, dtype=bool)
@@ -88,12 +88,24 @@ def bootstrap_image_metrics(
         part = slice(start, start + step)
         upto_good, upto_bad = _running(counts_good[part, by_good]), _running(counts_bad[part, by_bad])
         parts.append(_metrics(good, bad, upto_good, upto_bad))
-    if unknown := [name for name in IMAGE_METRICS if name not in parts[0]]:
-        raise ValueError(
-            f"The bootstrap does not know {', '.join(unknown)} of shopfloor.metrics.names, only {', '.join(parts[0])}. "
-            "Add it to shopfloor.metrics.bootstrap."
-        )
-    return {name: np.concatenate([part[name] for part in parts]) for name in IMAGE_METRICS}
+    together = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    others = {
+        name: _one_by_one(name, good, bad, counts_good[:, by_good], counts_bad[:, by_bad])
+        for name in image_metric_names()
+        if name not in together
+    }
+    return {name: {**together, **others}[name] for name in image_metric_names()}
+
+
+def _one_by_one(
+    name: str, good: NDArray[np.float64], bad: NDArray[np.float64], counts_good: Counts, counts_bad: Counts
+) -> NDArray[np.float64]:
+    """Compute a metric that has no faster way here on every resample, from ascending scores (G,) and (D,)."""
+    compute, scores = METRICS[name].compute, np.concatenate([good, bad])
+    if compute is None:
+        raise ValueError(f"{name} is no metric of images.")
+    is_bad, counts = np.arange(scores.size) >= good.size, np.concatenate([counts_good, counts_bad], axis=1)
+    return np.array([compute(np.repeat(scores, held), np.repeat(is_bad, held)) for held in counts])
 
 
 def _check_counts(counts_good: Counts, counts_bad: Counts, n_good: int, n_bad: int) -> None:

@@ -20,12 +20,6 @@ from shopfloor.metrics.ranking import Ranking, rank
 from shopfloor.metrics.undefined import UndefinedMetric
 
 
-def image_metrics(scores: ArrayLike, is_bad: ArrayLike) -> dict[str, float]:
-    """All image metrics of one category, by the names of their functions, as fractions in [0, 1]."""
-    metrics = (image_auroc, image_f1max, image_pg2, image_pb2, image_pg2_strict, image_pb2_strict)
-    return {metric.__name__: metric(scores, is_bad) for metric in metrics}
-
-
 def image_auroc(scores: ArrayLike, is_bad: ArrayLike) -> float:
     """Probability that a random bad image scores higher than a random good one, ties count one half."""
     return _rank_images(scores, is_bad).auroc()

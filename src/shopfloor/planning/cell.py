@@ -7,12 +7,13 @@ measured on. :mod:`shopfloor.planning.names` says what its results are called.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from shopfloor.perturbations.splits import clean_split
 from shopfloor.planning.names import CategoryNames, CellNames, slug
 
 Parameters = Mapping[str, Any]
@@ -41,6 +42,11 @@ class Condition:
             move, or ``train`` for all bad training images.
         minimum_bad: Bad test images that must remain (protocol 4.5 and 4.6).
         stopping: Rule of early stopping as (key, value) pairs; none trains to the full length.
+        make_split: Makes the tables of the split of an index table and, where they are drawn, a ``seed``; what it
+            depends on beside them stands in ``kind``, ``amount`` and ``minimum_bad``. See
+            :mod:`shopfloor.perturbations.splits`.
+        holds_out: Whether it makes a validation table too.
+        labels_bad: Whether labelled bad images are among the training images.
     """
 
     name: str
@@ -49,11 +55,20 @@ class Condition:
     amount: float | str | None = None
     minimum_bad: int = 5
     stopping: tuple[tuple[str, Any], ...] = ()
+    make_split: Callable[..., Any] = field(default=clean_split, compare=False, repr=False)
+    holds_out: bool = False
+    labels_bad: bool = False
 
     @property
     def is_drawn(self) -> bool:
         """Whether the split depends on the seed."""
         return self.kind != "clean"
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables of its split, in the order in which they are made."""
+        held_out = ["validation"] if self.holds_out else []
+        return ["train", *held_out, "test", *(["draw"] if self.is_drawn else [])]
 
     @property
     def settings(self) -> list[Any]:
@@ -224,6 +239,14 @@ class Cell(Category):
     @property
     def tags(self) -> list[str]:
         return [*self.data_tags, slug(self.detector), self.condition.name, f"seed_{self.seed}"]
+
+    @property
+    def label(self) -> str:
+        """Its title: what its predictions depend on."""
+        names = [self.dataset, self.category, self.detector, f"{self.image_size} px", self.condition.name]
+        if self.drift:
+            names.append(self.test_set.replace("_", " "))
+        return " · ".join([*names, f"seed {self.seed}"])
 
     @property
     def coordinates(self) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def _of_images(cell: Cell) -> Iterator[_Origin]:
 
 def _of_parts(cell: Cell) -> Iterator[_Origin]:
     parts = [("training", cell.names.train, cell.names.train_images)]
-    if cell.condition.kind == "holdout":
+    if cell.condition.holds_out:
         parts.append(("validation", cell.names.validation, cell.names.validation_images))
     for split, table, part in parts:
         yield _Origin(f"{split} table", [table], {cell.names.index})
@@ -118,7 +118,7 @@ def _of_parts(cell: Cell) -> Iterator[_Origin]:
 
 def _of_fit(cell: Cell) -> Iterator[_Origin]:
     allowed = {cell.names.train_images, cell.names.detector_params}
-    if cell.condition.kind == "holdout":
+    if cell.condition.holds_out:
         allowed.add(cell.names.validation_images)
     if cell.foreground_method != "none":
         allowed.add(cell.names.foreground)

@@ -354,5 +354,9 @@ class CellNames(CategoryNames):
         return f"evaluation.{self.measure_key}.metrics"
 
     @property
+    def score_histogram(self) -> str:
+        return f"evaluation.{self.predict_key}.score_histogram"
+
+    @property
     def examples(self) -> str:
         return f"evaluation.{self.predict_key}.examples"

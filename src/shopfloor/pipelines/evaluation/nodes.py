@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,10 @@ from PIL.Image import Image
 
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.metrics import UndefinedMetric, image_metrics, pixel_metrics
-from shopfloor.metrics.names import IMAGE_METRICS, PIXEL_METRICS
+from shopfloor.metrics.entries import image_metric_names, pixel_metric_names
+
+if TYPE_CHECKING:
+    import altair
 
 Settings = dict[str, Any]
 
@@ -105,16 +108,16 @@ def _measured(
     chosen = scores["image"].isin(test["image"]).to_numpy()
     if chosen.sum() != len(test):
         raise ValueError(f"{len(test) - chosen.sum()} of {len(test)} test images have no score in cell {coordinates}.")
-    lines = _lines(IMAGE_METRICS, lambda: _image_values(scores[chosen]))
+    lines = _lines(image_metric_names(), lambda: _image_values(scores[chosen]))
     if maps is None or gt_masks is None:
-        return lines + _not_available(PIXEL_METRICS, "this detector gives no anomaly maps")
+        return lines + _not_available(pixel_metric_names(), "this detector gives no anomaly maps")
     if len(maps) != len(scores) or gt_masks.table["image"].tolist() != scores["image"].tolist():
         raise ValueError(f"Scores, maps and masks of cell {coordinates} are not of the same images.")
     if not test["has_pixel_labels"].any():
-        return lines + _not_available(PIXEL_METRICS, "this dataset has no pixel labels")
+        return lines + _not_available(pixel_metric_names(), "this dataset has no pixel labels")
     chosen_maps = ImagePart(maps, pd.DataFrame({"row": np.flatnonzero(chosen)}))
     chosen_masks = ImagePart(gt_masks.stack, gt_masks.table[chosen])
-    return lines + _lines(PIXEL_METRICS, lambda: pixel_metrics(chosen_maps, chosen_masks))
+    return lines + _lines(pixel_metric_names(), lambda: pixel_metrics(chosen_maps, chosen_masks))
 
 
 def _means(groups: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -142,8 +145,8 @@ def show_examples(
     scores: pd.DataFrame,
     test_masks: ImagePart | None = None,
     maps: np.ndarray | None = None,
-) -> Image:
-    """Picture of the cell's worst misses and best catches: image, map over the image, mask.
+) -> tuple[Image, altair.TopLevelMixin]:
+    """Show the cell's worst misses and best catches, and how its scores are distributed.
 
     Args:
         test_images: Test images (N, S, S, 3).
@@ -152,20 +155,21 @@ def show_examples(
         maps: Raw anomaly maps (N, S, S) in the same order; None for a detector that gives none.
 
     Returns:
-        The picture.
+        A picture of images, maps over the images and masks; a histogram of the scores.
     """
+    from shopfloor.report.figures.scores import score_histogram
     from shopfloor.report.pictures.examples import draw_examples
 
     if test_masks is not None and not test_masks.table["has_pixel_labels"].any():
         test_masks = None  # all zero, because the dataset has none
-    return draw_examples(scores, test_images, maps, test_masks)
+    return draw_examples(scores, test_images, maps, test_masks), score_histogram(scores)
 
 
 def _image_values(scores: pd.DataFrame) -> dict[str, float]:
     return image_metrics(scores["pred_score"].to_numpy(), (scores["label"] == "bad").to_numpy())
 
 
-def _lines(names: tuple[str, ...], compute: Any) -> list[dict[str, Any]]:
+def _lines(names: list[str], compute: Any) -> list[dict[str, Any]]:
     try:
         values = compute()
     except UndefinedMetric as error:
@@ -173,5 +177,5 @@ def _lines(names: tuple[str, ...], compute: Any) -> list[dict[str, Any]]:
     return [{"metric": name, "value": values[name], "status": "ok", "note": ""} for name in names]
 
 
-def _not_available(names: tuple[str, ...], why: str) -> list[dict[str, Any]]:
+def _not_available(names: list[str], why: str) -> list[dict[str, Any]]:
     return [{"metric": name, "value": float("nan"), "status": "not_available", "note": why} for name in names]

@@ -61,7 +61,7 @@ def _examples(cell: Cell) -> Node:
             cell.names.test_masks,
             *([cell.names.maps] if cell.gives_maps else []),
         ],
-        outputs=cell.names.examples,
+        outputs=[cell.names.examples, cell.names.score_histogram],
         name=f"{cell.names.predict_key}.examples",
         namespace=STAGE,
         tags=cell.tags,

@@ -12,7 +12,6 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from shopfloor.perturbations.splits import clean_split, holdout_split, noisy_split, share_split, supervised_split
 from shopfloor.pipelines.perturbation import nodes
 from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import Cell, Condition, Drift, each_once
@@ -49,30 +48,14 @@ def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
 
 def _split(cell: Cell, condition: Condition, seed: int | None) -> Node:
     name = cell.names.split_key(condition, seed)
-    function, contents = _split_function(condition, seed)
     return Node(
-        func=function,
+        func=bind(condition.make_split, seed=seed) if condition.is_drawn else condition.make_split,
         inputs=cell.names.index,
-        outputs=[f"{STAGE}.{name}.{content}" for content in contents],
+        outputs=[f"{STAGE}.{name}.{table}" for table in condition.tables],
         name=f"{name}.split",
         namespace=STAGE,
         tags=[*cell.data_tags, condition.split],
     )
-
-
-def _split_function(condition: Condition, seed: int | None) -> tuple[Callable[..., Any], list[str]]:
-    """What makes the split, and what comes out of it."""
-    drawn = ["train", "test", "draw"]
-    amount, minimum_bad = condition.amount, condition.minimum_bad
-    if condition.kind == "share":
-        return bind(share_split, percent=amount, seed=seed), drawn
-    if condition.kind == "noise":
-        return bind(noisy_split, noise_percent=amount, seed=seed, minimum_bad=minimum_bad), drawn
-    if condition.kind == "supervised":
-        return bind(supervised_split, bad_images=amount, seed=seed, minimum_bad=minimum_bad), drawn
-    if condition.kind == "holdout":
-        return bind(holdout_split, percent=amount, seed=seed), ["train", "validation", "test", "draw"]
-    return clean_split, ["train", "test"]
 
 
 def _cut(cell: Cell) -> list[Node]:
@@ -82,7 +65,7 @@ def _cut(cell: Cell) -> list[Node]:
         (full.names.images, full.names.test, full.names.test_images, "test_images"),
         (full.names.masks, full.names.test, full.names.test_masks, "test_masks"),
     ]
-    if full.condition.kind == "holdout":
+    if full.condition.holds_out:
         parts.append((full.names.images, full.names.validation, full.names.validation_images, "validation_images"))
     return [
         _part(nodes.cut_part, cell, f"{full.names.part_key}.{content}", stack, table, part)

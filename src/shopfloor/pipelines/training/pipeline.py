@@ -49,7 +49,7 @@ def _fit(cell: Cell) -> Node:
     if cell.foreground_method != "none":
         inputs |= {"foreground": cell.names.foreground}
     stopping = dict(cell.condition.stopping) or None
-    if cell.condition.kind == "holdout":
+    if cell.condition.holds_out:
         inputs |= {"validation_images": cell.names.validation_images}
     return Node(
         func=bind(nodes.fit_detector, image_size=cell.image_size, seed=cell.seed, stopping=stopping),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from shopfloor.metrics.entries import label_of
 from shopfloor.report.figures.style import (
     PIXELS_PER_CHARACTER,
     TEXT_COLOUR,
@@ -21,7 +22,7 @@ from shopfloor.report.figures.style import (
 )
 from shopfloor.report.statistics.pareto import pareto_front
 from shopfloor.report.tables.baseline import baseline_of, rows_of
-from shopfloor.report.tables.value_tables import METRICS, mean_table
+from shopfloor.report.tables.value_tables import mean_table
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -75,7 +76,7 @@ def cost_figure(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> Figure
     height = 100 + _PANEL_PIXELS * len(panels)
     figure = make_subplots(rows=len(panels), cols=1, vertical_spacing=0.3 / len(panels))
     figure.update_layout(figure_layout(height + room), showlegend=True)
-    figure.update_yaxes(axis(f"{METRICS[_METRIC]}, %"))
+    figure.update_yaxes(axis(f"{label_of(_METRIC)}, %"))
     styles = detector_styles(metrics)
     named: set[str] = set()
     for row, (device, measure) in enumerate(panels, start=1):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from shopfloor.metrics.entries import label_of
 from shopfloor.report.figures.costs import COST_TITLES, cost_figure
 from shopfloor.report.figures.scores import Thresholds, score_histogram, score_thresholds
 from shopfloor.report.figures.style import (
@@ -38,7 +39,7 @@ from shopfloor.report.tables.comparison import (
     noise_table,
     size_table,
 )
-from shopfloor.report.tables.value_tables import METRICS, category_table
+from shopfloor.report.tables.value_tables import category_table
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -83,7 +84,7 @@ def metric_by_category(metrics: pd.DataFrame, metric: str, image_size: int) -> F
     table = table.merge(places, on=["dataset", "category"])
     detectors = list(table["detector"].unique())
     height = 110 + len(places) * max(40, 16 + 10 * len(detectors))
-    figure = empty_figure(height=height, x_title=f"{METRICS[metric]}, %", y_title="")
+    figure = empty_figure(height=height, x_title=f"{label_of(metric)}, %", y_title="")
     for position, (detector, style) in enumerate(detector_styles(metrics).items()):
         lines = table[table["detector"] == detector].dropna(subset=[metric])
         if lines.empty:
@@ -186,7 +187,7 @@ def _comparison_figure(
     figure.update_xaxes(axis(""), tickvals=numbers(x), ticktext=[tick.label or f"{tick.x:g}" for tick in ticks])
     on_axis = np.log10(x) if is_logarithmic else x  # where plotly wants ranges and texts
     figure.update_xaxes(type="log" if is_logarithmic else "linear", range=_x_range(on_axis))
-    figure.update_yaxes(axis(f"{METRICS[metric]}, %"))
+    figure.update_yaxes(axis(f"{label_of(metric)}, %"))
     figure.update_xaxes(title_text=x_title, row=len(panels), col=1)
     named: set[str] = set()
     for row, panel in enumerate(curves.values(), start=1):
@@ -345,7 +346,7 @@ def overview_figures(metrics: pd.DataFrame, costs: pd.DataFrame) -> dict[str, Fi
         of_size = measured[measured["image_size"] == image_size]
         for metric in ("image_auroc", "image_pg2", "pixel_aupro"):
             if metric in set(of_size["metric"]):
-                title = f"{METRICS[metric]} by category, {image_size} px, {baseline.condition} training data"
+                title = f"{label_of(metric)} by category, {image_size} px, {baseline.condition} training data"
                 figures[title] = metric_by_category(metrics, metric, int(image_size))
     figures |= _comparison_figures(metrics)
     if not measured.empty and (costs["status"] == "ok").any():
@@ -366,5 +367,5 @@ def _comparison_figures(metrics: pd.DataFrame) -> dict[str, Figure]:
         ("without and with drift", metrics[of_drift], NOISE_METRICS, drift_figure),
     ):
         measured = set(chosen.dropna(subset=["value"])["metric"])
-        figures |= {f"{METRICS[name]} {title}": draw(metrics, name) for name in names if name in measured}
+        figures |= {f"{label_of(name)} {title}": draw(metrics, name) for name in names if name in measured}
     return figures

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from shopfloor.metrics.entries import label_of
 from shopfloor.report.figures.style import (
     GRID_COLOUR,
     TEXT_COLOUR,
@@ -18,7 +19,6 @@ from shopfloor.report.figures.style import (
     safe,
 )
 from shopfloor.report.statistics.ranks import Ranking
-from shopfloor.report.tables.value_tables import METRICS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -47,7 +47,7 @@ def rank_figure(ranking: Ranking) -> Figure:
     top = -(_BAR_STEP * (bars + 1) + 1.0) if ranking.critical_difference is not None else -0.6
     notes = _notes(ranking)
     height = int(_ROW_PIXELS * (len(table) - top + 1)) + 70 + 17 * len(notes)
-    label = METRICS.get(ranking.metric, ranking.metric)
+    label = label_of(ranking.metric)
     figure = empty_figure(height, f"average rank by {label}, 1 is best", "")
     _add_detectors(figure, table, detector_styles(pd.DataFrame({"detector": ranking.detectors})), top)
     for place, group in enumerate(ranking.groups):

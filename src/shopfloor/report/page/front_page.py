@@ -11,28 +11,24 @@ from shopfloor.report.page.report import page_parts, page_template
 from shopfloor.report.page.tables import Column, Field, Table
 from shopfloor.runners.missing import MissingResult
 
-_ORDER = ("model_evaluation", "input_size", "data_drift", "noisy_labels", "supervised", "validation")
-
 
 def render_front_page(summaries: Mapping[str, Mapping[str, Any] | MissingResult]) -> str:
     """The page as one HTML text.
 
     Args:
-        summaries: What `shopfloor.report.page.summary.summarise` says about each experiment, by name. An experiment
-            whose summary is outdated or failed is named with the reason and has no numbers; a missing one was not run.
+        summaries: What `shopfloor.report.page.summary.summarise` says about each experiment, by name, in
+            the order of the page. An experiment whose summary is outdated or failed is named with the reason and has
+            no numbers; a missing one was not run.
 
     Returns:
         HTML that links to ``<experiment>/report.html`` beside it.
     """
-    in_order = sorted(summaries, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
-    found = {name: summaries[name] for name in in_order}
-    known = [summary for summary in found.values() if not isinstance(summary, MissingResult)]
-    holes = {name: hole for name, hole in found.items() if isinstance(hole, MissingResult) and hole.status != "missing"}
-    named = {*holes, *(summary["experiment"] for summary in known)}
+    known = [summary for summary in summaries.values() if not isinstance(summary, MissingResult)]
+    missing = {name: hole for name, hole in summaries.items() if isinstance(hole, MissingResult)}
     return page_template("front_page.html").render(
         experiments=known,
-        holes=holes,
-        not_run=[name for name in _ORDER if name not in named],
+        holes={name: hole for name, hole in missing.items() if hole.status != "missing"},
+        not_run=[name for name, hole in missing.items() if hole.status == "missing"],
         scoreboard=_scoreboard(known),
         **page_parts(with_figures=False),
     )

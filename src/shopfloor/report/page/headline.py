@@ -6,17 +6,22 @@ import pandas as pd
 
 from shopfloor.report.statistics.uncertainty import leader
 from shopfloor.report.tables.baseline import baseline_of
-from shopfloor.report.tables.value_tables import count_cells, display_cells, mean_table
+from shopfloor.report.tables.value_tables import CellCount, display_cells
 
 
-def headline(metrics: pd.DataFrame) -> str:
-    """The answer in one sentence: best mean image AUROC, and how much of the grid is there."""
-    count = count_cells(metrics)
+def headline(metrics: pd.DataFrame, mean_table: pd.DataFrame, count: CellCount) -> str:
+    """Give the answer in one sentence: best mean image AUROC, and how much of the grid is there.
+
+    Args:
+        metrics: All metrics of the experiment.
+        mean_table: Means over the datasets.
+        count: How many cells were planned, and what became of them.
+    """
     later = {"outdated": count.outdated, "missing": count.missing}
     cells = f"{count.finished} of {count.planned} cells finished, {count.failed} failed"
     cells += "".join(f", {number} {hole}" for hole, number in later.items() if number) + "."
     baseline = baseline_of(metrics)
-    table = baseline.rows_of(mean_table(metrics)).reset_index(drop=True)
+    table = baseline.rows_of(mean_table).reset_index(drop=True)
     if "image_auroc" not in table or table["image_auroc"].isna().all():
         return f"No detector has a complete set of image AUROC values; {cells}"
     printed = [cells_of_line["image_auroc"].text for cells_of_line in display_cells(table, ["image_auroc"])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -62,12 +62,12 @@ class Pictures:
     left_out: list[str] = field(default_factory=list)
 
 
-def plots(figures: Mapping[str, Figure]) -> list[Plot]:
-    """Figures by title as the page's script draws them."""
+def plots(figures: Iterable[tuple[str, Figure]]) -> list[Plot]:
+    """Figures with their titles as the page's script draws them."""
     from jinja2.utils import htmlsafe_json_dumps
 
     found = []
-    for title, figure in figures.items():
+    for title, figure in figures:
         content = json.loads(figure.to_json())
         height = int(content["layout"].get("height", 400))
         found.append(Plot(title, htmlsafe_json_dumps(content, separators=(",", ":")), height))

@@ -11,17 +11,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from shopfloor.report.page.change import change_sentence
-from shopfloor.report.page.headline import certainty, headline
-from shopfloor.report.page.pictures import PagePictures, pictures_that_fit, plots
-from shopfloor.report.page.results import Results
-from shopfloor.report.page.sections import sections
+from shopfloor.metrics.entries import METRICS
+from shopfloor.report.figures.style import is_empty
+from shopfloor.report.page.pictures import PagePictures, Pictures, pictures_that_fit, plots
+from shopfloor.report.page.sections import Section, certainty_section, paper_section, picture_sections
 from shopfloor.report.page.tables import (
-    METRIC_HINTS,
     Table,
     image_counts,
     named_metrics,
@@ -29,14 +27,6 @@ from shopfloor.report.page.tables import (
     sources_table,
     text_table,
     value_table,
-)
-from shopfloor.report.tables.value_tables import (
-    METRICS,
-    category_table,
-    dataset_table,
-    failures_table,
-    mean_table,
-    unavailable_table,
 )
 
 if TYPE_CHECKING:
@@ -62,80 +52,73 @@ _CATEGORY_COLUMNS = [
 ]
 
 
-class Run(TypedDict):
-    """What the page says about the run itself.
-
-    Keys:
-        experiment: Name of the pipeline.
-        title: Heading of the page.
-        demo: Whether the run is demo-sized; ``demo_note`` says in which way.
-        seeds: Random seeds.
-        grid: ``datasets``, ``detectors``, ``image_sizes``, ``conditions``.
-        detectors: Settings of each detector, any JSON.
-        settings: Settings of the experiment and of its datasets, any JSON, under their names.
-        versions: Library versions by name.
-        finished: Time at which the run ended.
-        environment: Machine and system, by name.
-    """
-
-    experiment: str
-    title: str
-    demo: bool
-    demo_note: str
-    seeds: Sequence[int]
-    grid: Mapping[str, Sequence[Any]]
-    detectors: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    versions: Mapping[str, str]
-    finished: str
-    environment: Mapping[str, Any] | str
-
-
 def render_page(
-    run: Run,
-    results: Results,
-    figures: Mapping[str, Figure],
-    score_figures: Mapping[str, Figure],
+    plan: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    tables: Mapping[str, pd.DataFrame],
+    own_sections: Sequence[Section],
+    figures: Mapping[str, tuple[str, Figure]],
+    histograms: Mapping[str, Figure],
     pictures: PagePictures,
+    paper_tables: Sequence[str],
 ) -> str:
-    """The whole report as one HTML text.
+    """Render the whole report as one HTML text.
 
     Args:
-        run: What is said about the run itself.
-        results: Tables of the experiment.
-        figures: As `shopfloor.report.figures.overview.overview_figures` returns them, by title.
-        score_figures: Score histogram of each cell, by the cell's label.
+        plan: The experiment's plan.
+        summary: What it found and what it was made with, see :mod:`shopfloor.report.page.summary`.
+        tables: Its tables by name, as the reporting stage makes them.
+        own_sections: The parts of the page that only this experiment has.
+        figures: Title and figure by name, in the order of the page; those with nothing to see are left out.
+        histograms: Score histogram of each cell, by the cell's label.
         pictures: Pictures by title. They are embedded as JPEG until those of a kind are too many.
+        paper_tables: The paper's tables as HTML.
     """
-    metrics, costs = results.metrics, results.costs
-    histograms = plots(score_figures)
-    categories = results.categories.reindex(columns=_CATEGORY_COLUMNS)
+    shown = {name: figure for name, figure in figures.items() if not is_empty(figure[1])}
+    ranks = plots([shown.pop("rank")]) if "rank" in shown and len(tables["rank_table"]) > 1 else []
+    shown.pop("rank", None)
+    score_plots = plots(histograms.items())
+    categories = tables["categories"].reindex(columns=_CATEGORY_COLUMNS)
+    fitting = {kind: pictures_that_fit(pictures, kind) for kind in PagePictures._fields}
+    sections = [
+        paper_section(tables["against_paper"], paper_tables),
+        certainty_section(tables, ranks),
+        *own_sections,
+        *picture_sections(),
+    ]
+    settings = {plan["experiment"]: plan["experiment_settings"], **plan["dataset_settings"]}
     return page_template("template.html").render(
-        run=run,
-        headline=headline(metrics),
-        certainty=certainty(results.mean_intervals, results.differences),
-        change=change_sentence(run["experiment"], metrics),
+        plan=plan,
+        summary=summary,
         generated=list(dict.fromkeys(categories.loc[categories["generated"].eq(True), "dataset"])),
-        failures=text_table("Runs without a result", failures_table(metrics)),
-        unavailable=text_table("Not available", named_metrics(unavailable_table(metrics))),
-        dataset_tables=_dataset_tables(metrics),
-        category_table=value_table("Categories", category_table(metrics)),
-        sections=sections(results, pictures),
-        hints={METRICS[name]: hint for name, hint in METRIC_HINTS.items()},
-        plots=plots(figures),
-        histograms=histograms[:_FEW],
-        more_histograms=histograms[_FEW:],
-        pictures=pictures_that_fit(pictures, "examples"),
-        cost_tables=[text_table("Costs", readable_costs(costs)), text_table("Costs of each run", _named(costs))],
+        failures=text_table("Runs without a result", tables["failures_table"]),
+        unavailable=text_table("Not available", named_metrics(tables["unavailable_table"])),
+        dataset_tables=_dataset_tables(tables),
+        category_table=value_table("Categories", tables["category_table"]),
+        sections=[each for each in sections if _has_content(each, fitting)],
+        hints={metric.label: metric.hint for metric in METRICS.values()},
+        plots=plots(shown.values()),
+        histograms=score_plots[:_FEW],
+        more_histograms=score_plots[_FEW:],
+        pictures=fitting,
+        cost_tables=[
+            text_table("Costs", readable_costs(tables["cost_table"])),
+            text_table("Costs of each run", _named(tables["costs"])),
+        ],
         sources=text_table("Sources", sources_table(categories)),
         data_table=text_table("Images", image_counts(categories)),
         settings=[
-            ("Experiment and datasets", {name: _pretty(settings) for name, settings in run["settings"].items()}),
-            ("Detectors", {name: _pretty(settings) for name, settings in run["detectors"].items()}),
+            ("Experiment and datasets", {name: _pretty(each) for name, each in settings.items()}),
+            ("Detectors", {name: _pretty(each) for name, each in plan["settings"].items()}),
         ],
-        facts=run_facts(run),
+        facts=run_facts(plan, summary),
         **page_parts(with_figures=True),
     )
+
+
+def _has_content(section: Section, pictures: Mapping[str, Pictures]) -> bool:
+    seen = section.pictures and pictures[section.pictures].shown
+    return bool(section.ready_made or section.tables or section.plots or seen)
 
 
 def page_template(name: str) -> Template:
@@ -165,26 +148,22 @@ def page_parts(with_figures: bool) -> dict[str, Any]:
     }
 
 
-def run_facts(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Name and value pairs under their headings."""
-    grid = [(name.replace("_", " "), ", ".join(map(str, values))) for name, values in run["grid"].items()]
-    grid.append(("seeds", ", ".join(map(str, run["seeds"]))))
-    environment = run["environment"]
-    machine = environment.items() if isinstance(environment, Mapping) else [("environment", environment)]
+def run_facts(plan: Mapping[str, Any], summary: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Give name and value pairs under their headings."""
+    grid = {name.replace("_", " "): values for name, values in plan["grid"].items()} | {"seeds": plan["seeds"]}
     return [
-        ("Grid", grid),
-        ("Machine", [(str(name), str(value)) for name, value in machine]),
-        ("Versions", [(str(name), str(version)) for name, version in run["versions"].items()]),
+        ("Grid", [(name, ", ".join(map(str, values))) for name, values in grid.items()]),
+        ("Machine", [(str(name), str(value)) for name, value in summary["environment"].items()]),
+        ("Versions", [(str(name), str(version)) for name, version in summary["versions"].items()]),
     ]
 
 
-def _dataset_tables(metrics: pd.DataFrame) -> list[Table]:
+def _dataset_tables(tables: Mapping[str, pd.DataFrame]) -> list[Table]:
     """The mean over datasets, where there are several, and each dataset; the common test sets stand with the noise."""
-    tables = []
-    if metrics["dataset"].nunique() > 1:
-        tables.append(("Mean over datasets", mean_table(metrics)))
-    tables.append(("Datasets", dataset_table(metrics)))
-    return [value_table(name, table[table["test_set_kind"] != "common"]) for name, table in tables]
+    datasets = tables["dataset_table"]
+    shown = {"Mean over datasets": tables["mean_table"]} if datasets["dataset"].nunique() > 1 else {}
+    shown["Datasets"] = datasets
+    return [value_table(name, table[table["test_set_kind"] != "common"]) for name, table in shown.items()]
 
 
 def _named(costs: pd.DataFrame) -> pd.DataFrame:

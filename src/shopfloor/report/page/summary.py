@@ -2,74 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from shopfloor.report.page.change import change_sentence, changes
+from shopfloor.metrics.entries import METRICS
+from shopfloor.report.page.change import Change, change_sentence, points_of
 from shopfloor.report.page.headline import certainty, headline
-from shopfloor.report.page.report import Run
-from shopfloor.report.page.results import Results
 from shopfloor.report.tables.baseline import baseline_of
-from shopfloor.report.tables.value_tables import METRICS, cost_table, count_cells, dataset_table, mean_table
+from shopfloor.report.tables.value_tables import count_cells
 
 _CLEAN_METRICS = ("image_auroc", "image_pg2", "image_pb2", "pixel_aupro")
+Numbers = dict[str, dict[str, float | None]]
 
 
-def summarise(run: Run, results: Results) -> dict[str, Any]:
-    """Sum up an experiment for the page over all of them.
+def summarise(
+    plan: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], change: Change | None, shows_detectors: bool
+) -> dict[str, Any]:
+    """Sum up an experiment for its own page and for the page over all of them.
 
     Args:
-        run: What is said about the run itself.
-        results: Its tables.
+        plan: Its plan.
+        tables: Its tables by name, as the reporting stage makes them.
+        change: What it changes.
+        shows_detectors: Whether its means are the detectors' own line, see
+            :class:`shopfloor.experiments.experiment.Experiment`.
 
     Returns:
-        Plain data for a JSON file: ``experiment``, ``title``, ``demo_note``, ``finished``, ``answer``, ``certainty``,
-        ``change``, ``cells`` (planned, finished, failed, outdated, missing), ``training_hours``, ``grid``, ``seeds``,
-        ``versions``, ``environment`` and ``detectors``: per detector numbers under the labels that they are printed
-        with, percent or points; None stands for a hole.
+        Plain data for a JSON file: ``experiment``, ``title``, ``demo_note``, ``answer``, ``certainty``, ``change``,
+        ``cells`` (planned, finished, failed, outdated, missing), ``training_hours``, ``grid``, ``seeds`` and
+        ``detectors``: per detector numbers under the labels that they are printed with, percent or points; None stands
+        for a hole.
     """
-    count = count_cells(results.metrics)
+    metrics = tables["metrics"]
+    count = count_cells(metrics, tables["failures_table"])
     return {
-        "experiment": run["experiment"],
-        "title": run["title"],
-        "demo_note": run["demo_note"],
-        "finished": run["finished"],
-        "answer": headline(results.metrics),
-        "certainty": certainty(results.mean_intervals, results.differences),
-        "change": change_sentence(run["experiment"], results.metrics),
+        "experiment": plan["experiment"],
+        "title": plan["title"],
+        "demo_note": plan["demo_note"],
+        "answer": headline(metrics, tables["mean_table"], count),
+        "certainty": certainty(tables["mean_intervals"], tables["differences"]),
+        "change": change_sentence(change),
         "cells": count._asdict(),
-        "training_hours": float(results.costs["fit_seconds"].astype(float).sum()) / 3600,
-        "grid": {name: list(map(str, values)) for name, values in run["grid"].items()},
-        "seeds": [int(seed) for seed in run["seeds"]],
-        "versions": dict(run["versions"]),
-        "environment": run["environment"],
-        "detectors": detector_numbers(run["experiment"], results),
+        "training_hours": float(tables["costs"]["fit_seconds"].astype(float).sum()) / 3600,
+        "grid": {name: list(map(str, values)) for name, values in plan["grid"].items()},
+        "seeds": [int(seed) for seed in plan["seeds"]],
+        "detectors": _clean_numbers(tables) if shows_detectors and len(metrics) else points_of(change),
     }
 
 
-def detector_numbers(experiment: str, results: Results) -> dict[str, dict[str, float | None]]:
-    """What an experiment adds to a detector's line on the front page; nothing where it compares other things.
-
-    Args:
-        experiment: Name of the pipeline.
-        results: Its tables.
-    """
-    if experiment in {"model_evaluation", "supervised"} and len(results.metrics):
-        return _clean_numbers(results)
-    return changes(experiment, results.metrics)
-
-
-def _clean_numbers(results: Results) -> dict[str, dict[str, float | None]]:
+def _clean_numbers(tables: Mapping[str, pd.DataFrame]) -> Numbers:
     """Means of the baseline at the smallest input size that has it, and what the detector costs."""
-    metrics = results.metrics
-    metrics = metrics[metrics["image_size"] == metrics["image_size"].min()]
-    metrics = baseline_of(metrics).rows_of(metrics)
-    table = (mean_table if metrics["dataset"].nunique() > 1 else dataset_table)(metrics)
-    costs = cost_table(results.costs)
-    lines: dict[str, dict[str, float | None]] = {}
-    for line in table.to_dict("records"):
-        measured = {METRICS[name]: _number(100 * line[name]) for name in _CLEAN_METRICS if name in line}
+    metrics, costs = tables["metrics"], tables["cost_table"]
+    smallest = metrics["image_size"].min()
+    means = tables["mean_table" if metrics["dataset"].nunique() > 1 else "dataset_table"]
+    means = baseline_of(metrics[metrics["image_size"] == smallest]).rows_of(means[means["image_size"] == smallest])
+    lines: Numbers = {}
+    for line in means.to_dict("records"):
+        measured = {METRICS[name].label: _number(100 * line[name]) for name in _CLEAN_METRICS if name in line}
         of_detector = costs[costs["detector"] == line["detector"]]
         latency = _number(of_detector["predict_ms_per_image"].astype(float).mean()) if len(of_detector) else None
         lines[str(line["detector"])] = {**measured, "Prediction per image, ms": latency}

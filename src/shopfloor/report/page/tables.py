@@ -9,21 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from shopfloor.report.tables.value_tables import METRICS, DisplayCell, cost_table, display_cells
+from shopfloor.metrics.entries import METRICS, label_of
+from shopfloor.report.tables.value_tables import DisplayCell, display_cells
 
 _LONGEST_HINT = 600
-
-METRIC_HINTS = {
-    "image_auroc": "Probability that a random bad image scores higher than a random good one.",
-    "image_f1max": "Largest F1 over all thresholds. Calling everything bad already gives 2p/(1+p), p the share of bad.",
-    "image_pg2": "Share of good images recognised when the threshold misses 2 % of the bad (interpolated quantile).",
-    "image_pb2": "Share of bad images found when the threshold rejects 2 % of the good (interpolated quantile).",
-    "image_pg2_strict": "As PG2, with at most 2 % of the bad images missed.",
-    "image_pb2_strict": "As PB2, with at most 2 % of the good images rejected.",
-    "pixel_auroc": "As image AUROC, over the pixels of all test images.",
-    "pixel_aupro": "Mean share covered of each defect region, averaged over false positive rates up to 0.3.",
-    "pixel_f1max": "As image F1max, over pixels.",
-}
 
 
 class Column(NamedTuple):
@@ -58,7 +47,7 @@ class Table:
 def value_table(name: str, table: pd.DataFrame) -> Table:
     """One line per detector with its metrics, as :mod:`shopfloor.report.tables.value_tables` makes them."""
     columns = [column for column in METRICS if column in table.columns]
-    heads = [Column(METRICS[column], METRIC_HINTS[column], is_number=True) for column in columns]
+    heads = [Column(METRICS[name].label, METRICS[name].hint, is_number=True) for name in columns]
     return page_table(name, table, columns, heads)
 
 
@@ -159,25 +148,24 @@ def comparison_tables(table: pd.DataFrame, labels: Mapping[str, str]) -> list[Ta
     """One table per metric; the columns that have a label."""
     heads = [Column(label, is_number=True) for label in labels.values()]
     return [
-        page_table(METRICS[str(metric)], part.drop(columns="metric"), list(labels), heads)
+        page_table(label_of(str(metric)), part.drop(columns="metric"), list(labels), heads)
         for metric, part in table.groupby("metric", sort=False)
     ]
 
 
 def named_metrics(table: pd.DataFrame) -> pd.DataFrame:
     """Metrics under the names that people read."""
-    labels = [", ".join(METRICS.get(name, name) for name in names.split()) for names in table["metrics"]]
+    labels = [", ".join(label_of(name) for name in names.split()) for names in table["metrics"]]
     return table.assign(metrics=labels)
 
 
 def named_metric(table: pd.DataFrame) -> pd.DataFrame:
     """One metric per line under the name that people read."""
-    return table.assign(metric=[METRICS.get(name, name) for name in table["metric"]])
+    return table.assign(metric=[label_of(name) for name in table["metric"]])
 
 
-def readable_costs(costs: pd.DataFrame) -> pd.DataFrame:
-    """Costs per dataset and detector, with units."""
-    table = cost_table(costs)
+def readable_costs(table: pd.DataFrame) -> pd.DataFrame:
+    """Name the columns of the cost table for readers, with units."""
     return pd.DataFrame(
         {
             "Dataset": table["dataset"],

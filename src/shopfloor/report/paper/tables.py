@@ -18,11 +18,11 @@ import pandas as pd
 
 from shopfloor.report.paper.formats import EPOCHS, TEXT_OF_KIND, PaperTable, render_all
 from shopfloor.report.tables.baseline import rows_of, training_kind
-from shopfloor.report.tables.value_tables import HOLES, METRICS, dataset_table, mean_table
+from shopfloor.report.tables.value_tables import HOLES, dataset_table, mean_table
 
 __all__ = ["PaperTable", "paper_tables", "render_all"]
 
-_LABELS = {**METRICS, "epochs": "Epochs", "best_epoch": "Best epoch"}
+_LABELS = {"epochs": "Epochs", "best_epoch": "Best epoch"}
 _TRAINING = ["image_size", "condition", "condition_kind"]
 _SELECTED = [*_TRAINING, "test_set", "test_set_kind"]
 _KEYS = ["dataset", "detector", *_SELECTED]

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from shopfloor.metrics import UndefinedMetric, image_metrics
 from shopfloor.metrics.bootstrap import bootstrap_image_metrics, draw_counts
-from shopfloor.metrics.names import IMAGE_METRICS
+from shopfloor.metrics.entries import image_metric_names
 from shopfloor.report.tables.baseline import Baseline, baseline_of
 from shopfloor.report.tables.value_tables import CELL
 
@@ -238,7 +238,7 @@ def _samples(lines: pd.DataFrame, draws: _Draws, groups: Sequence[str]) -> Sampl
         pred_score, is_bad = chosen["pred_score"].to_numpy(dtype=float), (chosen["label"] == "bad").to_numpy()
         value = image_metrics(pred_score, is_bad)
         drawn = bootstrap_image_metrics(pred_score, is_bad, counts_good, draws.counts(stratum, images))
-        samples.append({name: np.concatenate([[value[name]], drawn[name]]) for name in IMAGE_METRICS})
+        samples.append({name: np.concatenate([[value[name]], drawn[name]]) for name in image_metric_names()})
     return _mean(samples)
 
 
@@ -254,7 +254,7 @@ def _interval_lines(cell: dict[str, Any], samples: Samples | None, note: str, le
     nothing = np.full(1, np.nan)
     return [
         {**cell, "metric": name, **_interval(nothing if samples is None else samples[name], level), "note": note}
-        for name in IMAGE_METRICS
+        for name in image_metric_names()
     ]
 
 
@@ -318,7 +318,7 @@ class _Means:
 
 def _mean(parts: Sequence[Samples | None]) -> Samples:
     """Plain mean of each metric over parts that are all there."""
-    return {name: np.mean([part[name] for part in parts if part is not None], axis=0) for name in IMAGE_METRICS}
+    return {name: np.mean([part[name] for part in parts if part is not None], axis=0) for name in image_metric_names()}
 
 
 def _mean_tables(means: _Means, level: float) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -335,7 +335,7 @@ def _mean_tables(means: _Means, level: float) -> tuple[pd.DataFrame, pd.DataFram
     for size, detectors in complete.items():
         for (a, of_a), (b, of_b) in combinations(detectors.items(), 2):
             names = {"image_size": size, "detector_a": a, "detector_b": b}
-            gaps = {name: of_a[name] - of_b[name] for name in IMAGE_METRICS}
+            gaps = {name: of_a[name] - of_b[name] for name in image_metric_names()}
             pair_lines += [
                 {**line, **names, "difference": line["value"], "inside_noise": line["low"] <= 0 <= line["high"]}
                 for line in _interval_lines({}, gaps, "", level)
@@ -348,6 +348,6 @@ def _mean_tables(means: _Means, level: float) -> tuple[pd.DataFrame, pd.DataFram
 
 def _in_order(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """Sorted by these names; metrics have the order of the protocol."""
-    places = {name: place for place, name in enumerate(IMAGE_METRICS)}
+    places = {name: place for place, name in enumerate(image_metric_names())}
     order = table.assign(metric=table["metric"].map(places)).sort_values(names, kind="stable").index
     return table.loc[order].reset_index(drop=True)

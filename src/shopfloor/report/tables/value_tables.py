@@ -24,20 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from shopfloor.metrics.entries import METRICS
 from shopfloor.report.tables.baseline import training_kind
-
-METRICS = {
-    "image_auroc": "Image AUROC",
-    "image_f1max": "Image F1max",
-    "image_pg2": "PG2",
-    "image_pb2": "PB2",
-    "image_pg2_strict": "PG2 strict",
-    "image_pb2_strict": "PB2 strict",
-    "pixel_auroc": "Pixel AUROC",
-    "pixel_aupro": "Pixel AUPRO",
-    "pixel_f1max": "Pixel F1max",
-}
-"""The metrics of protocol 2.1 and the names that a reader sees."""
 
 HOLES = ("failed", "outdated", "missing")
 """Statuses of what is not there, the gravest first (`shopfloor.runners.missing.MissingResult`)."""
@@ -158,10 +146,15 @@ class CellCount(NamedTuple):
     missing: int
 
 
-def count_cells(metrics: pd.DataFrame) -> CellCount:
-    """Count the runs; one that lacks a metric is not finished."""
+def count_cells(metrics: pd.DataFrame, failures: pd.DataFrame) -> CellCount:
+    """Count the runs; one that lacks a metric is not finished.
+
+    Args:
+        metrics: As for `category_table`.
+        failures: Its `failures_table`.
+    """
     planned = len(metrics[CELL].drop_duplicates())
-    statuses = list(failures_table(metrics)["status"])
+    statuses = list(failures["status"])
     return CellCount(planned, planned - len(statuses), *map(statuses.count, HOLES))
 
 

@@ -7,49 +7,42 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from shopfloor.experiments import EXPERIMENTS
+from shopfloor.experiments.experiment import Experiment
 from shopfloor.planning.axes import categories_of, narrowed
 from shopfloor.planning.cell import Category, Cell, Parameters
 from shopfloor.planning.parameter_checks import GridError, block_of, check_keys, list_of
 
 _EXPERIMENT_KEYS = {"title", "demo_note", "datasets", "detectors", "image_sizes", "seeds"}
-_OWN_KEYS = {
-    "input_size": {"training_share"},
-    "data_drift": {"drift", "drift_seeds", "natural", "domains"},
-    "noisy_labels": {"noise_percent", "minimum_bad_test_images"},
-    "supervised": {"bad_images", "bad_images_of", "minimum_bad_test_images"},
-    "validation": {"holdout_percent", "stopping"},
-}
-_REPORT_BLOCKS = ("bootstrap", "drift_alarm", "paper_tables")
 _ONLY_KEYS = {"datasets", "detectors"}
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """A named grid.
+class Grid:
+    """An experiment with its cells.
 
     Attributes:
-        name: Name of its pipeline.
+        experiment: The experiment.
         cells: Its cells, each once, in the order of the parameter file.
         settings: Its block of the parameter files.
-        report_settings: The blocks that say what its report holds.
+        paper_tables: Names of those of the paper's tables that it answers, e.g. ``table_4``.
     """
 
-    name: str
+    experiment: Experiment
     cells: tuple[Cell, ...]
-    settings: Parameters = field(repr=False)
-    report_settings: Parameters = field(repr=False, default_factory=dict)
+    settings: Parameters = field(repr=False, default_factory=dict)
+    paper_tables: tuple[str, ...] = ()
 
     @property
-    def plan_name(self) -> str:
-        """Name of the plan."""
-        return self.dataset_name("plan")
+    def name(self) -> str:
+        """Name of the experiment."""
+        return self.experiment.name
 
-    def dataset_name(self, what: str) -> str:
-        """Name of one of the experiment's own results, e.g. ``reporting.noisy_labels.metrics``."""
+    def result(self, what: str) -> str:
+        """Name one of the experiment's own results, e.g. ``reporting.noisy_labels.metrics``."""
         return f"reporting.{self.name}.{what}"
 
 
-def expand_experiments(parameters: Parameters) -> dict[str, Experiment]:
+def expand_experiments(parameters: Parameters) -> dict[str, Grid]:
     """Expand the blocks of all experiments into their grids.
 
     Args:
@@ -72,23 +65,24 @@ def expand_experiments(parameters: Parameters) -> dict[str, Experiment]:
                     f"{block}: {name!r} cannot be a name. Use letters, digits, _ and - (a number in quotes)."
                 )
     check_keys("only", parameters.get("only") or {}, _ONLY_KEYS)
-    reported = {block: parameters.get(block) for block in _REPORT_BLOCKS}
-    experiments = {}
-    for name, expand in EXPERIMENTS.items():
+    paper_tables = (parameters.get("paper_tables") or {}).get("tables") or {}
+    grids = {}
+    for name, experiment in EXPERIMENTS.items():
         if name not in parameters:  # as in a notebook that plans one experiment
             continue
         settings = block_of(parameters, name)
-        check_keys(name, settings, _EXPERIMENT_KEYS | _OWN_KEYS.get(name, set()))
-        cells = tuple(dict.fromkeys(expand(parameters, name, settings)))
+        check_keys(name, settings, _EXPERIMENT_KEYS | experiment.keys)
+        cells = tuple(dict.fromkeys(experiment.expand(parameters, name, settings)))
         _refuse_supervised_without_labels(name, cells)
-        experiments[name] = Experiment(name, cells, settings, reported)
-    return experiments
+        answered = tuple(table for table, each in paper_tables.items() if each.get("experiment") == name)
+        grids[name] = Grid(experiment, cells, settings, answered)
+    return grids
 
 
 def _refuse_supervised_without_labels(name: str, cells: Iterable[Cell]) -> None:
     """A supervised detector would train in silence, on good images alone."""
     for cell in cells:
-        if cell.detector_settings["learning_type"] == "supervised" and cell.condition.kind != "supervised":
+        if cell.detector_settings["learning_type"] == "supervised" and not cell.condition.labels_bad:
             raise GridError(
                 f"{name}.detectors: {cell.detector} learns from labelled bad images "
                 f"(detectors.{cell.detector}.learning_type is supervised), and {name} trains on good ones only. "
@@ -115,6 +109,6 @@ def checked_categories(parameters: Parameters) -> list[Category]:
     return [Category(**data) for data in categories_of(parameters, "data_prep", names)]
 
 
-def unique_cells(experiments: Iterable[Experiment]) -> tuple[Cell, ...]:
-    """The cells of several experiments, each once."""
-    return tuple(dict.fromkeys(cell for experiment in experiments for cell in experiment.cells))
+def unique_cells(grids: Iterable[Grid]) -> tuple[Cell, ...]:
+    """Give the cells of several grids, each once."""
+    return tuple(dict.fromkeys(cell for grid in grids for cell in grid.cells))

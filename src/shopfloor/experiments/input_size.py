@@ -1,0 +1,134 @@
+"""Input size: the same trainings at several image sizes (protocol 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from shopfloor.experiments.experiment import Experiment, Step, Tables, figure_titles
+from shopfloor.perturbations.splits import share_split
+from shopfloor.planning.axes import product
+from shopfloor.planning.binding import bind
+from shopfloor.planning.cell import CLEAN, Cell, Condition, Parameters
+from shopfloor.planning.parameter_checks import GridError, check_keys, joined, list_of, percentage
+from shopfloor.report.tables.comparison import LINE, TEST_SET, TRAINING, compare
+
+if TYPE_CHECKING:
+    import altair
+    import pandas as pd
+
+    from shopfloor.report.page.change import Change
+    from shopfloor.report.page.sections import Section
+
+METRICS = ("image_auroc", "pixel_f1max", "image_pg2")
+"""The metrics of its tables (protocol 4.2)."""
+
+_SHARE_KEYS = {"detector", "image_size", "datasets", "percent"}
+
+
+def expand(parameters: Parameters, name: str, settings: Parameters) -> Iterable[Cell]:
+    """Make the cells of every size; where memory forbids all training images, of a share of them."""
+    shares = [_share(name, share) for share in settings.get("training_share") or []]
+    for cell in product(parameters, name, settings):
+        percent = next((percent for asked, percent in shares if asked(cell)), 100)
+        yield Cell(**cell, condition=CLEAN if percent == 100 else _share_of(percent))
+
+
+def _share_of(percent: float) -> Condition:
+    split = bind(share_split, percent=percent)
+    return Condition("clean", f"share_{percent:g}", "share", percent, make_split=split)
+
+
+def _share(experiment: str, share: Any) -> tuple[Callable[[dict[str, Any]], bool], float]:
+    """Which cells one entry of ``training_share`` asks for, and the percentage."""
+    where = f"{experiment}.training_share"
+    if not isinstance(share, Mapping) or not share.keys() >= _SHARE_KEYS:
+        raise GridError(f"{where}: each entry needs the keys {joined(_SHARE_KEYS)}, found {share!r}.")
+    check_keys(where, share, _SHARE_KEYS)
+    datasets, percent = list_of(where, "datasets", share), percentage(where, "percent", share["percent"])
+
+    def asked(cell: dict[str, Any]) -> bool:
+        names = (cell["dataset"], f"{cell['dataset']}/{cell['category']}")
+        same = (cell["detector"], cell["image_size"]) == (share["detector"], share["image_size"])
+        return same and not set(names).isdisjoint(map(str, datasets))
+
+    return asked, percent
+
+
+def make_size_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Compare the metrics of protocol 4.2 at every input size.
+
+    Args:
+        metrics: All metrics of the experiment.
+
+    Returns:
+        Columns ``128``, ``256``, ... pixels, as of :func:`shopfloor.report.tables.comparison.compare`.
+    """
+    sizes = _sizes(metrics)
+    columns = {str(size): {"image_size": size} for size in sizes} if len(sizes) > 1 else {}
+    return compare(metrics, columns, METRICS, [*LINE, *TRAINING, *TEST_SET])
+
+
+def draw_size_figure(metrics: pd.DataFrame, size_table: pd.DataFrame) -> tuple[altair.TopLevelMixin, ...]:
+    """Draw each metric of protocol 4.2 against the input size, each doubling a step.
+
+    Args:
+        metrics: All metrics of the experiment.
+        size_table: As :func:`make_size_table` makes it.
+
+    Returns:
+        One figure per metric.
+    """
+    from shopfloor.report.figures.comparison import Tick, comparison_figure
+
+    ticks = [Tick(str(size), float(size)) for size in _sizes(metrics)]
+    draw = partial(comparison_figure, size_table, ticks=ticks, x_title="image size, pixels", is_logarithmic=True)
+    return tuple(draw(metric=metric) for metric in METRICS)
+
+
+def find_change(tables: Tables) -> Change | None:
+    """Tell what the largest size changes against the smallest."""
+    from shopfloor.report.page.change import Change
+
+    sizes = _sizes(tables["metrics"])
+    if len(sizes) < 2:
+        return None
+    label = f"AUROC change, {sizes[0]} to {sizes[-1]} px"
+    return Change(label, tables["size_table"], str(sizes[0]), str(sizes[-1]))
+
+
+def sections(tables: Tables) -> list[Section]:
+    """Make the section that compares the sizes."""
+    from shopfloor.report.page.sections import Section
+    from shopfloor.report.page.tables import comparison_tables
+
+    sizes = map(str, _sizes(tables["metrics"]))
+    compared = comparison_tables(tables["size_table"], {size: size for size in sizes})
+    return [Section("sizes", "Input size", _TEXT, tables=compared)]
+
+
+def _sizes(metrics: pd.DataFrame) -> list[int]:
+    return sorted(metrics["image_size"].unique())
+
+
+_TEXT = (
+    "Percent, against the side of the square model input in pixels. Pixel metrics of different sizes are measured "
+    "against different masks: compare detectors with them rather than sizes."
+)
+
+EXPERIMENT = Experiment(
+    "input_size",
+    expand,
+    frozenset({"training_share"}),
+    steps=(
+        Step(make_size_table, ("metrics",), ("size_table",)),
+        Step(
+            draw_size_figure,
+            ("metrics", "size_table"),
+            figures=figure_titles("size", METRICS, "against the input size"),
+        ),
+    ),
+    find_change=find_change,
+    sections=sections,
+)
