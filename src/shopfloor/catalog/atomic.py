@@ -14,15 +14,18 @@ from collections.abc import Callable
 from functools import wraps
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
-from kedro_datasets import json, pandas, pillow, plotly, text
+from kedro_datasets import json, pandas, pillow, text
 from kedro_datasets._typing import ImagePreview, TablePreview
 from PIL import Image
 
 from shopfloor.catalog.atomic_write import written_whole
 from shopfloor.catalog.result_table import COLUMN_TYPES, marked_table, unmarked_table
+
+if TYPE_CHECKING:
+    from altair import TopLevelMixin
 
 #: Files of text are UTF-8 whatever the locale of the machine.
 _UTF8 = {"open_args_save": {"mode": "w", "encoding": "utf-8"}, "open_args_load": {"mode": "r", "encoding": "utf-8"}}
@@ -102,10 +105,27 @@ class TextDataset(SaveWhole, text.TextDataset):
     DEFAULT_FS_ARGS = _UTF8
 
 
-class FigureDataset(SaveWhole, plotly.JSONDataset):
-    """An interactive plotly figure."""
+class FigureDataset(SaveWhole, json.JSONDataset):
+    """A figure as its Vega-Lite specification, which any Vega-Lite program draws; loaded, an Altair chart."""
 
-    preview = _of_files_only(plotly.JSONDataset.preview)
+    DEFAULT_FS_ARGS = _UTF8
+    # NaN is no JSON: browsers would refuse the whole figure.
+    DEFAULT_SAVE_ARGS: ClassVar[dict[str, Any]] = {"allow_nan": False, "ensure_ascii": False, "separators": (",", ":")}
+
+    def save(self, data: TopLevelMixin) -> None:
+        super().save(data.to_dict())
+
+    def load(self) -> TopLevelMixin:
+        from altair import Chart
+
+        return Chart.from_dict(super().load())
+
+    @_of_files_only
+    def preview(self) -> ImagePreview:
+        """The figure as a picture."""
+        from shopfloor.report.figures.rendering import png
+
+        return ImagePreview(b64encode(png(super().load())).decode("ascii"))
 
 
 class PictureDataset(SaveWhole, pillow.ImageDataset):

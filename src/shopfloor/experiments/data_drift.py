@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from shopfloor.catalog.result_table import COLUMN_TYPES
 from shopfloor.experiments.experiment import Experiment, Step, Tables, figure_titles
@@ -12,14 +14,13 @@ from shopfloor.perturbations.drift import check_drift
 from shopfloor.planning.axes import product
 from shopfloor.planning.cell import CLEAN, Cell, Domains, Drift, Parameters
 from shopfloor.planning.parameter_checks import GridError, joined, list_of, whole_number
+from shopfloor.report.figures.comparison import Tick, comparison_figure
+from shopfloor.report.figures.style import Chart
+from shopfloor.report.page.change import Change
+from shopfloor.report.page.sections import Section
+from shopfloor.report.page.tables import comparison_tables, text_table
+from shopfloor.report.statistics.drift_alarm import SUMMARY_KEYS, alarm_summary, drift_alarm
 from shopfloor.report.tables.comparison import LINE, TRAINING, compare
-
-if TYPE_CHECKING:
-    import altair
-    import pandas as pd
-
-    from shopfloor.report.page.change import Change
-    from shopfloor.report.page.sections import Section
 
 METRICS = ("image_auroc", "image_pg2", "image_pb2", "pixel_aupro")
 """The metrics of its tables (protocol 4.3)."""
@@ -69,7 +70,7 @@ def make_drift_tables(metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame
     return compare(chosen, columns, METRICS, keys), compare(of_domains, by_test_set, METRICS, keys)
 
 
-def draw_drift_figure(drift_table: pd.DataFrame) -> tuple[altair.TopLevelMixin, ...]:
+def draw_drift_figure(drift_table: pd.DataFrame) -> tuple[Chart, ...]:
     """Draw each metric of protocol 4.3 without and with drift.
 
     Args:
@@ -78,8 +79,6 @@ def draw_drift_figure(drift_table: pd.DataFrame) -> tuple[altair.TopLevelMixin, 
     Returns:
         One figure per metric.
     """
-    from shopfloor.report.figures.comparison import Tick, comparison_figure
-
     ticks = [Tick("no_drift", 0, "no drift"), Tick("drift", 1, "drift")]
     draw = partial(comparison_figure, drift_table, ticks=ticks, x_title="test images")
     return tuple(draw(metric=metric) for metric in METRICS)
@@ -95,25 +94,17 @@ def raise_drift_alarm(scores: pd.DataFrame, settings: dict[str, Any]) -> tuple[p
     Returns:
         One line per cell, drift seed and batch size; one line per detector, means.
     """
-    from shopfloor.report.statistics.drift_alarm import alarm_summary, drift_alarm
-
     alarms = drift_alarm(scores, settings)
     return alarms, alarm_summary(alarms)
 
 
 def find_change(tables: Tables) -> Change | None:
     """Tell what drift changes."""
-    from shopfloor.report.page.change import Change
-
     return Change("AUROC change, drift", tables["drift_table"], "no_drift", "drift")
 
 
 def sections(tables: Tables) -> list[Section]:
     """Make the sections on drift and on the domains of natural drift."""
-    from shopfloor.report.page.sections import Section
-    from shopfloor.report.page.tables import comparison_tables, text_table
-    from shopfloor.report.statistics.drift_alarm import SUMMARY_KEYS
-
     of_drift = comparison_tables(tables["drift_table"], {"no_drift": "no drift", "drift": "drift"})
     alarm, metrics = tables["drift_alarm_table"], tables["metrics"]
     if len(alarm):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from shopfloor.metrics.entries import label_of
 from shopfloor.planning.cell import Cell, Parameters
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from shopfloor.report.page.change import Change
-    from shopfloor.report.page.sections import Section
+from shopfloor.report.page.change import Change
+from shopfloor.report.page.sections import Section
 
 Tables = Mapping[str, "pd.DataFrame"]
 """The tables of an experiment by their names: ``metrics``, ``mean_table``, ..."""

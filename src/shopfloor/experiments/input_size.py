@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from shopfloor.experiments.experiment import Experiment, Step, Tables, figure_titles
 from shopfloor.perturbations.splits import share_split
@@ -12,14 +14,12 @@ from shopfloor.planning.axes import product
 from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import CLEAN, Cell, Condition, Parameters
 from shopfloor.planning.parameter_checks import GridError, check_keys, joined, list_of, percentage
+from shopfloor.report.figures.comparison import Tick, comparison_figure
+from shopfloor.report.figures.style import Chart
+from shopfloor.report.page.change import Change
+from shopfloor.report.page.sections import Section
+from shopfloor.report.page.tables import comparison_tables
 from shopfloor.report.tables.comparison import LINE, TEST_SET, TRAINING, compare
-
-if TYPE_CHECKING:
-    import altair
-    import pandas as pd
-
-    from shopfloor.report.page.change import Change
-    from shopfloor.report.page.sections import Section
 
 METRICS = ("image_auroc", "pixel_f1max", "image_pg2")
 """The metrics of its tables (protocol 4.2)."""
@@ -70,7 +70,7 @@ def make_size_table(metrics: pd.DataFrame) -> pd.DataFrame:
     return compare(metrics, columns, METRICS, [*LINE, *TRAINING, *TEST_SET])
 
 
-def draw_size_figure(metrics: pd.DataFrame, size_table: pd.DataFrame) -> tuple[altair.TopLevelMixin, ...]:
+def draw_size_figure(metrics: pd.DataFrame, size_table: pd.DataFrame) -> tuple[Chart, ...]:
     """Draw each metric of protocol 4.2 against the input size, each doubling a step.
 
     Args:
@@ -80,8 +80,6 @@ def draw_size_figure(metrics: pd.DataFrame, size_table: pd.DataFrame) -> tuple[a
     Returns:
         One figure per metric.
     """
-    from shopfloor.report.figures.comparison import Tick, comparison_figure
-
     ticks = [Tick(str(size), float(size)) for size in _sizes(metrics)]
     draw = partial(comparison_figure, size_table, ticks=ticks, x_title="image size, pixels", is_logarithmic=True)
     return tuple(draw(metric=metric) for metric in METRICS)
@@ -89,8 +87,6 @@ def draw_size_figure(metrics: pd.DataFrame, size_table: pd.DataFrame) -> tuple[a
 
 def find_change(tables: Tables) -> Change | None:
     """Tell what the largest size changes against the smallest."""
-    from shopfloor.report.page.change import Change
-
     sizes = _sizes(tables["metrics"])
     if len(sizes) < 2:
         return None
@@ -100,9 +96,6 @@ def find_change(tables: Tables) -> Change | None:
 
 def sections(tables: Tables) -> list[Section]:
     """Make the section that compares the sizes."""
-    from shopfloor.report.page.sections import Section
-    from shopfloor.report.page.tables import comparison_tables
-
     sizes = map(str, _sizes(tables["metrics"]))
     compared = comparison_tables(tables["size_table"], {size: size for size in sizes})
     return [Section("sizes", "Input size", _TEXT, tables=compared)]

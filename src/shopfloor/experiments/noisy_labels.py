@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pandas as pd
 
 from shopfloor.experiments.experiment import Experiment, Step, Tables, figure_titles
 from shopfloor.perturbations.splits import noisy_split
@@ -12,15 +14,13 @@ from shopfloor.planning.axes import product
 from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import CLEAN, Cell, Condition, Parameters
 from shopfloor.planning.parameter_checks import list_of, percentage, whole_number
+from shopfloor.report.figures.comparison import Tick, comparison_figure
+from shopfloor.report.figures.style import Chart
+from shopfloor.report.page.change import Change
+from shopfloor.report.page.sections import Section
+from shopfloor.report.page.tables import comparison_tables
 from shopfloor.report.tables.baseline import training_kind
 from shopfloor.report.tables.comparison import LINE, Selection, compare
-
-if TYPE_CHECKING:
-    import altair
-    import pandas as pd
-
-    from shopfloor.report.page.change import Change
-    from shopfloor.report.page.sections import Section
 
 METRICS = ("image_auroc", "image_pg2", "image_pb2", "pixel_aupro")
 """The metrics of its tables (protocol 4.5)."""
@@ -102,7 +102,7 @@ def make_noise_table(metrics: pd.DataFrame) -> pd.DataFrame:
     return compare(chosen, {**own, **same}, METRICS, [*LINE, "image_size"])
 
 
-def draw_noise_figure(metrics: pd.DataFrame, noise_table: pd.DataFrame) -> tuple[altair.TopLevelMixin, ...]:
+def draw_noise_figure(metrics: pd.DataFrame, noise_table: pd.DataFrame) -> tuple[Chart, ...]:
     """Draw each metric of protocol 4.5 against the share of mislabelled training images.
 
     The levels are compared on the test set that the largest level leaves, the same images for all levels; where that
@@ -115,8 +115,6 @@ def draw_noise_figure(metrics: pd.DataFrame, noise_table: pd.DataFrame) -> tuple
     Returns:
         One figure per metric.
     """
-    from shopfloor.report.figures.comparison import Tick, comparison_figure
-
     shared = _is_shared(metrics)
     ticks = [Tick(level.same_test if shared else level.condition, level.percent) for level in noise_levels(metrics)]
     draw = partial(comparison_figure, noise_table, ticks=ticks, x_title="mislabelled training images, %")
@@ -130,8 +128,6 @@ def _is_shared(metrics: pd.DataFrame) -> bool:
 
 def find_change(tables: Tables) -> Change | None:
     """Tell what the largest level changes against clean training, on the test set that both share."""
-    from shopfloor.report.page.change import Change
-
     if not (levels := noise_levels(tables["metrics"])):
         return None
     clean, *_, largest = levels
@@ -141,9 +137,6 @@ def find_change(tables: Tables) -> Change | None:
 
 def sections(tables: Tables) -> list[Section]:
     """Make the section that compares the levels."""
-    from shopfloor.report.page.sections import Section
-    from shopfloor.report.page.tables import comparison_tables
-
     levels = noise_levels(tables["metrics"])
     labels = {level.condition: f"{level.percent:g} %" if level.percent else "clean" for level in levels}
     if _is_shared(tables["metrics"]):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from shopfloor.experiments.experiment import Experiment, Step, Tables
 from shopfloor.metrics.entries import label_of
@@ -12,12 +14,9 @@ from shopfloor.planning.axes import product
 from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import Cell, Condition, Parameters
 from shopfloor.planning.parameter_checks import GridError, check_keys, percentage
+from shopfloor.report.page.sections import Section
+from shopfloor.report.page.tables import Column, Table, as_field, page_table
 from shopfloor.report.tables.comparison import LINE, TRAINING
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from shopfloor.report.page.sections import Section
 
 METRICS = ("image_auroc", "image_f1max")
 """The metrics of its table (protocol 4.7)."""
@@ -91,9 +90,6 @@ def make_stopping_table(dataset_table: pd.DataFrame, costs: pd.DataFrame) -> pd.
 
 def sections(tables: Tables) -> list[Section]:
     """Make the section that compares the rules: the metrics of each, with the epochs before what is missing."""
-    from shopfloor.report.page.sections import Section
-    from shopfloor.report.page.tables import Column, Table, as_field, page_table
-
     table = tables["stopping_table"]
     if table.empty:
         return []

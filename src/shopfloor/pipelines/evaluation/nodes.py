@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,7 @@ from PIL.Image import Image
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.metrics import UndefinedMetric, image_metrics, pixel_metrics
 from shopfloor.metrics.entries import image_metric_names, pixel_metric_names
-
-if TYPE_CHECKING:
-    import altair
+from shopfloor.report.figures.style import Chart
 
 Settings = dict[str, Any]
 
@@ -145,7 +143,7 @@ def show_examples(
     scores: pd.DataFrame,
     test_masks: ImagePart | None = None,
     maps: np.ndarray | None = None,
-) -> tuple[Image, altair.TopLevelMixin]:
+) -> tuple[Image, Chart]:
     """Show the cell's worst misses and best catches, and how its scores are distributed.
 
     Args:

@@ -6,17 +6,15 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL.Image import Image
 
 from shopfloor.catalog.image_stack import ImagePart
+from shopfloor.report.figures.style import Chart
 from shopfloor.runners.missing import MissingResult
-
-if TYPE_CHECKING:
-    import altair
 
 Plan = dict[str, Any]
 
@@ -63,7 +61,7 @@ def make_tables(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[pd.DataFram
     return *values, tables.failures_table(metrics), tables.unavailable_table(metrics), tables.cost_table(costs)
 
 
-def draw_categories(category_table: pd.DataFrame) -> tuple[altair.TopLevelMixin, ...]:
+def draw_categories(category_table: pd.DataFrame) -> tuple[Chart, ...]:
     """Draw the metrics that most people look at first, by category.
 
     Args:
@@ -77,7 +75,7 @@ def draw_categories(category_table: pd.DataFrame) -> tuple[altair.TopLevelMixin,
     return tuple(metric_by_category(category_table, metric) for metric in DRAWN_METRICS)
 
 
-def draw_costs(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[altair.TopLevelMixin, ...]:
+def draw_costs(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[Chart, ...]:
     """Draw image AUROC against what it costs.
 
     Args:
@@ -92,7 +90,7 @@ def draw_costs(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[altair.TopLe
     return tuple(cost_figure(metrics, costs, cost) for cost in DRAWN_COSTS.values())
 
 
-def draw_training(training_log: pd.DataFrame) -> altair.TopLevelMixin:
+def draw_training(training_log: pd.DataFrame) -> Chart:
     """Draw the loss of each epoch.
 
     Args:
@@ -126,7 +124,7 @@ def measure_certainty(
     return certainty_tables(scores, bootstrap, metrics, group_metrics)
 
 
-def rank_detectors(metrics: pd.DataFrame) -> tuple[pd.DataFrame, altair.TopLevelMixin]:
+def rank_detectors(metrics: pd.DataFrame) -> tuple[pd.DataFrame, Chart]:
     """Rank the detectors over the categories, as a table and as a critical-difference diagram."""
     from shopfloor.report.figures.ranks import rank_figure
     from shopfloor.report.statistics.ranks import rank_detectors as rank
@@ -210,7 +208,7 @@ def show_side_by_side(
     return draw_side_by_side(test_images, test_masks, maps, scores)
 
 
-def show_score_distributions(*histograms: altair.TopLevelMixin | MissingResult, detectors: Sequence[str]) -> Image:
+def show_score_distributions(*histograms: Chart | MissingResult, detectors: Sequence[str]) -> Image:
     """Show the raw scores of good and bad images of a category with the thresholds of PG2 and PB2, for print.
 
     Args:
@@ -227,7 +225,7 @@ def show_score_distributions(*histograms: altair.TopLevelMixin | MissingResult, 
     return print_picture(below_one_another(there)) if there else draw_note("No detector has scores of these images.")
 
 
-def print_figures(*figures: altair.TopLevelMixin) -> tuple[Image, ...]:
+def print_figures(*figures: Chart) -> tuple[Image, ...]:
     """Make a picture for print of each figure."""
     from shopfloor.report.figures.rendering import print_picture
 

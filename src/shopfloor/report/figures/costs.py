@@ -1,31 +1,27 @@
-"""What accuracy costs: image AUROC against time, memory and size, with the detectors that no other beats in both."""
+"""Draw what accuracy costs: image AUROC against time, memory and size, and which detectors no other beats in both."""
 
 from __future__ import annotations
 
-import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from shopfloor.metrics.entries import label_of
 from shopfloor.report.figures.style import (
-    PIXELS_PER_CHARACTER,
-    TEXT_COLOUR,
-    TEXT_PIXELS,
-    axis,
-    detector_styles,
-    figure_layout,
-    numbers,
-    percent,
-    safe,
+    CHARACTER_PIXELS,
+    WIDTH,
+    Chart,
+    by_detector,
+    empty_figure,
+    finished,
+    inline,
+    one_line,
+    tooltip,
 )
 from shopfloor.report.statistics.pareto import pareto_front
 from shopfloor.report.tables.baseline import baseline_of, rows_of
 from shopfloor.report.tables.value_tables import mean_table
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 COST_TITLES = {
     "predict_ms_per_image": "prediction time",
@@ -43,17 +39,13 @@ _AXES = {
     "parameters": "parameters, millions",
 }
 _METRIC = "image_auroc"
-_FRONT = "no other is both cheaper and better"
-_PANEL_PIXELS = 320
-_NOTE_CHARACTERS = 44
-_LINE_PIXELS = 16
-_AXIS_PIXELS = 52  # ticks and title
-_LEAST_DECADES = 0.25  # of a logarithmic axis
-_WIDTH_PIXELS = 500  # of a panel, about
+_PANEL_PIXELS = 300
+_LEAST_DECADES = 0.25  # of the axis of costs
+_FRONT = "Dashed steps: no other is both cheaper and better."
 
 
-def cost_figure(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> Figure:
-    """Image AUROC against a cost, one point per detector and image size; one panel per device.
+def cost_figure(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> Chart:
+    """Draw image AUROC against a cost, one point per detector and image size; one panel per device.
 
     The AUROC is the mean over datasets (protocol 3) of the baseline condition on the full test set, the cost the median
     over the same runs, its bar from the least to the most. A dashed step line joins the points that no other beats in
@@ -66,42 +58,26 @@ def cost_figure(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> Figure
         cost: A key of `COST_TITLES`. For ``peak_memory_mb`` it is the memory of the GPU,
             ``peak_gpu_memory_mb``, where the run has it.
     """
-    from plotly.subplots import make_subplots
+    import altair as alt
 
     points, left_out = cost_points(metrics, costs, cost)
-    panels = list(dict.fromkeys(zip(points["device"], points["measure"], strict=True))) or [("", cost)]
-    note = textwrap.wrap(f"Left out: {', '.join(left_out)}.", _NOTE_CHARACTERS) if left_out else []
-    room = _LINE_PIXELS * len(note)
-
-    height = 100 + _PANEL_PIXELS * len(panels)
-    figure = make_subplots(rows=len(panels), cols=1, vertical_spacing=0.3 / len(panels))
-    figure.update_layout(figure_layout(height + room), showlegend=True)
-    figure.update_yaxes(axis(f"{label_of(_METRIC)}, %"))
-    styles = detector_styles(metrics)
-    named: set[str] = set()
-    for row, (device, measure) in enumerate(panels, start=1):
-        of_panel = points[(points["device"] == device) & (points["measure"] == measure)]
-        panel = {"row": row, "col": 1}
-        _add_front(figure, of_panel, panel, is_first=row == 1)
-        for detector, style in styles.items():
-            _add_points(figure, of_panel[of_panel["detector"] == detector], style, panel, is_new=detector not in named)
-        named |= set(of_panel["detector"])
-        ticks = logarithmic_ticks(of_panel[["low", "high"]].stack())
-        title = axis(f"{_AXES[measure]} ({safe(device)})" if device else _AXES[measure])
-        figure.update_xaxes(title, type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], **panel)
-        figure.update_xaxes(range=_x_range(of_panel), **panel)
-        figure.update_yaxes(range=_y_range(of_panel), **panel)
-    if note:
-        figure.add_annotation(
-            text="<br>".join(map(safe, note)), x=0, y=0, xref="paper", yref="paper", xanchor="left", yanchor="top",
-            align="left", yshift=-_AXIS_PIXELS, showarrow=False, font={"size": TEXT_PIXELS},
-        )  # fmt: skip
-        figure.update_layout(margin_b=_AXIS_PIXELS + room + 8)
-    return figure
+    notes = [f"Left out: {', '.join(left_out)}."] if left_out else []
+    if points.empty:
+        return empty_figure(
+            " ".join([f"No detector has {label_of(_METRIC)} and {COST_TITLES.get(cost, cost)}.", *notes])
+        )
+    shown = list(points["detector"].unique())
+    looks = by_detector(list(metrics["detector"].unique()), shown, "color", "shape", "strokeDash")
+    panels = []
+    for names, of_panel in points.groupby(["device", "measure"], sort=False):
+        device, measure = map(str, names)
+        title = f"{_AXES[measure]} ({one_line(device)})" if device else _AXES[measure]
+        panels.append(_panel(of_panel, measure, title, looks))
+    return finished(alt.vconcat(*panels), legend=shown, notes=[_FRONT, *notes])
 
 
 def cost_points(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> tuple[pd.DataFrame, list[str]]:
-    """The points of `cost_figure` and the detectors that have none.
+    """List the points of `cost_figure` and the detectors that have none.
 
     Args:
         metrics: As there.
@@ -147,7 +123,7 @@ def cost_points(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> tuple[
 
 
 def _measured(runs: pd.DataFrame, costs: pd.DataFrame, cost: str) -> pd.DataFrame:
-    """The cost of each run, NaN where there is none, with the device and the column that it comes from."""
+    """Find the cost of each run, NaN where there is none, with the device and the column that it comes from."""
     keys = ["dataset", "category", "detector", "image_size", "condition", "seed"]
     found = runs[keys].drop_duplicates().merge(costs[costs["status"] == "ok"], on=keys, how="left")
     found = found.reindex(columns=list(dict.fromkeys([*found.columns, "device", cost, "peak_gpu_memory_mb"])))
@@ -162,7 +138,7 @@ def _measured(runs: pd.DataFrame, costs: pd.DataFrame, cost: str) -> pd.DataFram
 
 
 def _why_left_out(value: float, measured: pd.DataFrame) -> str:
-    """Empty where the point can be drawn."""
+    """Say why a point cannot be drawn; empty where it can."""
     if np.isnan(value):
         return "no complete mean"
     if measured["cost"].isna().any():
@@ -172,106 +148,80 @@ def _why_left_out(value: float, measured: pd.DataFrame) -> str:
     return "" if (measured["cost"] > 0).all() else "a cost of 0"
 
 
-def _add_points(
-    figure: Figure, lines: pd.DataFrame, style: dict[str, str], panel: dict[str, int], is_new: bool
-) -> None:
-    """The points of one detector, with a line through its image sizes.
+def _panel(points: pd.DataFrame, measure: str, title: str, looks: dict[str, Any]) -> Any:
+    """Draw the points of one device, with lines through the image sizes of a detector.
 
-    Those on the front are named at the upper left, where no other point can be.
+    Those on the front are named at the upper left, where no other point can be, sizes of others at the lower right.
     """
-    if lines.empty:
-        return
-    lines = lines.sort_values("image_size")
-    several_sizes = lines["name"].ne(lines["detector"]).any()
-    plain = lines["image_size"].astype(str) if several_sizes else pd.Series("", index=lines.index)
-    name = safe(lines["detector"].iloc[0])
-    figure.add_scatter(
-        x=numbers(lines["cost"]),
-        y=percent(lines["value"]),
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": numbers(lines["high"] - lines["cost"]),
-            "arrayminus": numbers(lines["cost"] - lines["low"]),
-            "thickness": 1,
-            "width": 0,
-            "color": style["color"],
-        },
-        mode="lines+markers+text" if several_sizes else "markers+text",
-        line={"color": style["color"], "dash": style["dash"], "width": 1},
-        marker={"color": style["color"], "symbol": style["symbol"], "size": 11},
-        text=[safe(text) for text in lines["name"].where(lines["on_front"], plain)],
-        textposition=["top left" if on_front else "bottom right" for on_front in lines["on_front"]],
-        textfont={"size": TEXT_PIXELS, "color": TEXT_COLOUR},
-        cliponaxis=False,
-        name=name,
-        legendgroup=name,
-        showlegend=is_new,
-        customdata=[
-            f"{safe(line['name'])}: {line['cost']:.3g} ({line['low']:.3g} to {line['high']:.3g})"
-            for line in lines.to_dict("records")
-        ],
-        hovertemplate="%{customdata}, %{y:.1f} %<extra></extra>",
-        **panel,
+    import altair as alt
+
+    several_sizes = bool(points["name"].ne(points["detector"]).any())
+    sizes = points["image_size"].astype(str) + " px" if several_sizes else ""
+    shown = points.assign(
+        value=100 * points["value"],
+        front=points["name"].where(points["on_front"], ""),
+        other=pd.Series(sizes, index=points.index).mask(points["on_front"], ""),
     )
+    x_ends, y_ends = _x_range(points), _y_range(points)
+    x = alt.X(
+        field="cost",
+        type="quantitative",
+        title=title,
+        scale=alt.Scale(type="log", domain=x_ends, nice=False),
+        axis=alt.Axis(format=",~g", tickCount=8, labelOverlap="greedy"),
+    )
+    y = alt.Y(
+        field="value",
+        type="quantitative",
+        title=f"{label_of(_METRIC)}, %",
+        scale=alt.Scale(domain=y_ends, nice=False, zero=False),
+    )
+    base = alt.Chart().encode(x=x, y=y)
+    bars = base.mark_rule().encode(x=alt.X(field="low", type="quantitative"), x2="high", color=looks["color"])
+    order = alt.Order(field="image_size", type="quantitative")
+    line = base.mark_line(strokeWidth=1).encode(color=looks["color"], strokeDash=looks["strokeDash"], order=order)
+    dots = base.mark_point(filled=True, size=100, opacity=1).encode(
+        color=looks["color"],
+        shape=looks["shape"],
+        tooltip=tooltip(
+            ("name", "detector"),
+            ("value", y["title"], ".1f"),
+            ("cost", _AXES[measure], ".3~r"),
+            ("low", "from", ".3~r"),
+            ("high", "to", ".3~r"),
+        ),
+    )
+    named = base.mark_text(align="right", dx=-7, dy=-9).encode(text=alt.Text(field="front", type="nominal"))
+    sized = base.mark_text(align="left", dx=7, dy=10).encode(text=alt.Text(field="other", type="nominal"))
+    layers = [_front(shown, x, y, x_ends[1]), bars, *([line, sized] if several_sizes else []), dots, named]
+    columns = ["detector", "name", "image_size", "cost", "low", "high", "value", "front", "other"]
+    return alt.layer(*layers, data=inline(shown[columns])).properties(width=WIDTH, height=_PANEL_PIXELS)
 
 
-def _add_front(figure: Figure, points: pd.DataFrame, panel: dict[str, int], is_first: bool) -> None:
-    """Steps through the front: at a cost, the best that can be had for it."""
-    front = points[points["on_front"]].sort_values("cost")
-    if front.empty:
-        return
-    end = 10 ** _x_range(points)[1]
-    best = numbers(100 * front["value"])
-    figure.add_scatter(
-        x=numbers([*front["cost"], end]),
-        y=[*best, best[-1]],
-        mode="lines",
-        line={"color": "#616e7c", "dash": "dash", "width": 1.5, "shape": "hv"},
-        name=_FRONT,
-        legendgroup="front",
-        legendrank=2000,  # after the detectors
-        showlegend=is_first,
-        hoverinfo="skip",
-        **panel,
+def _front(points: pd.DataFrame, x: Any, y: Any, end: float) -> Any:
+    """Draw steps through the front: at a cost, the best that can be had for it."""
+    import altair as alt
+
+    front = points[points["on_front"]].sort_values("cost", kind="stable")[["cost", "value"]]
+    steps = pd.concat([front, front.tail(1).assign(cost=end)])
+    line = alt.Chart(inline(steps)).mark_line(
+        interpolate="step-after", strokeDash=[6, 4], strokeWidth=1.5, style="quiet", tooltip=None
     )
+    return line.encode(x=x, y=y, order=alt.Order(field="cost", type="quantitative"))
 
 
 def _x_range(points: pd.DataFrame) -> list[float]:
-    """Range of the logarithmic axis, as plotly wants it in powers of ten; names stand to the left of their points."""
-    if points.empty:
-        return [0.0, 1.0]
+    """Choose the ends of the logarithmic axis; names stand to the left of their points."""
     low, high = np.log10(points["low"].min()), np.log10(points["high"].max())
     decades = max(high - low, _LEAST_DECADES)
     longest = points.loc[points["on_front"], "name"].map(len).max()
-    for_names = min(PIXELS_PER_CHARACTER * longest / _WIDTH_PIXELS, 0.5)
-    return numbers([low - (0.05 + for_names) * decades, high + 0.15 * decades])
+    for_names = min(CHARACTER_PIXELS * longest / WIDTH, 0.5)
+    ends = low - (0.05 + for_names) * decades, high + 0.15 * decades
+    return [float(f"{10**end:.6g}") for end in ends]
 
 
 def _y_range(points: pd.DataFrame) -> list[float]:
-    """Range of the other axis in percent; names stand above their points, sizes below."""
-    if points.empty:
-        return [0.0, 100.0]
+    """Choose the ends of the other axis in percent; names stand above their points, sizes below."""
     low, high = 100 * points["value"].min(), 100 * points["value"].max()
-    room = max(high - low, 1.0)
-    return numbers([low - 0.1 * room, high + 0.14 * room])
-
-
-def logarithmic_ticks(values: Any) -> list[float]:
-    """1, 2, 5, 10, ... around the values; plotly's own ticks read 10, 2, 5, 100.
-
-    Values that lie close together have ticks as on a linear axis, as none of those may lie near them: an axis without
-    any tick says nothing (and plotly complains of it).
-    """
-    from matplotlib.ticker import MaxNLocator
-
-    if not len(values):
-        return []
-    low, high = float(np.min(values)), float(np.max(values))
-    decades = np.log10(high / low)
-    if decades < _LEAST_DECADES:
-        near = MaxNLocator(nbins=4).tick_values(low / 1.1, high * 1.1)
-        return numbers(tick for tick in near if tick > 0)
-    steps = (1, 1.5, 2, 3, 4, 5, 7) if decades < 1 else (1, 2, 5) if decades < 3 else (1,)
-    whole = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    return numbers(step * 10.0**decade for decade in whole for step in steps)
+    room = max(high - low, 5.0)
+    return [float(f"{end:.6g}") for end in (low - 0.1 * room, high + 0.14 * room)]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from shopfloor.report.figures.style import is_empty
 
 if TYPE_CHECKING:
     from PIL import Image
-    from plotly.graph_objects import Figure
+
+    from shopfloor.report.figures.style import Chart
 
 _PICTURE_BYTES = 250_000
 _LIMITS = {"examples": 5_000_000, "side_by_side": 2_500_000, "galleries": 1_000_000, "foregrounds": 1_000_000}
-"""Characters that the pictures of a kind may take together: with plotly's 5 MB a page stays below 15 MB."""
+"""Characters that the pictures of a kind may take together: with the scripts of figures a page stays below 12 MB."""
 
 
 class PagePictures(NamedTuple):
@@ -37,7 +39,7 @@ class PagePictures(NamedTuple):
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure of the page as the JSON text of plotly, safe inside a script element."""
+    """A figure of the page as the JSON text of its Vega-Lite specification, safe inside a script element."""
 
     title: str
     json: str
@@ -62,16 +64,22 @@ class Pictures:
     left_out: list[str] = field(default_factory=list)
 
 
-def plots(figures: Iterable[tuple[str, Figure]]) -> list[Plot]:
-    """Figures with their titles as the page's script draws them."""
+def plots(figures: Iterable[tuple[str, Chart]]) -> list[Plot]:
+    """Give figures with their titles as the page's script draws them; those with nothing to show are left out."""
     from jinja2.utils import htmlsafe_json_dumps
 
     found = []
     for title, figure in figures:
-        content = json.loads(figure.to_json())
-        height = int(content["layout"].get("height", 400))
-        found.append(Plot(title, htmlsafe_json_dumps(content, separators=(",", ":")), height))
+        content = figure.to_dict()
+        content.pop("config", None)  # the page has one of its own, for light or for dark
+        if not is_empty(content):
+            found.append(Plot(title, htmlsafe_json_dumps(content, separators=(",", ":")), _height(content)))
     return found
+
+
+def _height(content: Mapping[str, Any]) -> int:
+    """Add up about how many pixels a chart will be high, its axes and titles included."""
+    return sum(map(_height, content.get("vconcat", ()))) or int(content.get("height", 300)) + 70
 
 
 def pictures_that_fit(pictures: PagePictures, kind: str) -> Pictures:

@@ -10,13 +10,14 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from shopfloor.metrics.entries import METRICS
-from shopfloor.report.figures.style import is_empty
+from shopfloor.report.figures.style import look
 from shopfloor.report.page.pictures import PagePictures, Pictures, pictures_that_fit, plots
 from shopfloor.report.page.sections import Section, certainty_section, paper_section, picture_sections
 from shopfloor.report.page.tables import (
@@ -31,7 +32,8 @@ from shopfloor.report.page.tables import (
 
 if TYPE_CHECKING:
     from jinja2 import Template
-    from plotly.graph_objects import Figure
+
+    from shopfloor.report.figures.style import Chart
 
 _FEW = 12
 
@@ -57,8 +59,8 @@ def render_page(
     summary: Mapping[str, Any],
     tables: Mapping[str, pd.DataFrame],
     own_sections: Sequence[Section],
-    figures: Mapping[str, tuple[str, Figure]],
-    histograms: Mapping[str, Figure],
+    figures: Mapping[str, tuple[str, Chart]],
+    histograms: Mapping[str, Chart],
     pictures: PagePictures,
     paper_tables: Sequence[str],
 ) -> str:
@@ -74,15 +76,14 @@ def render_page(
         pictures: Pictures by title. They are embedded as JPEG until those of a kind are too many.
         paper_tables: The paper's tables as HTML.
     """
-    shown = {name: figure for name, figure in figures.items() if not is_empty(figure[1])}
-    ranks = plots([shown.pop("rank")]) if "rank" in shown and len(tables["rank_table"]) > 1 else []
-    shown.pop("rank", None)
+    ranks = [figure for name, figure in figures.items() if name == "rank" and len(tables["rank_table"]) > 1]
+    others = [figure for name, figure in figures.items() if name != "rank"]
     score_plots = plots(histograms.items())
     categories = tables["categories"].reindex(columns=_CATEGORY_COLUMNS)
     fitting = {kind: pictures_that_fit(pictures, kind) for kind in PagePictures._fields}
     sections = [
         paper_section(tables["against_paper"], paper_tables),
-        certainty_section(tables, ranks),
+        certainty_section(tables, plots(ranks)),
         *own_sections,
         *picture_sections(),
     ]
@@ -97,7 +98,7 @@ def render_page(
         category_table=value_table("Categories", tables["category_table"]),
         sections=[each for each in sections if _has_content(each, fitting)],
         hints={metric.label: metric.hint for metric in METRICS.values()},
-        plots=plots(shown.values()),
+        plots=plots(others),
         histograms=score_plots[:_FEW],
         more_histograms=score_plots[_FEW:],
         pictures=fitting,
@@ -136,16 +137,26 @@ def page_template(name: str) -> Template:
 
 
 def page_parts(with_figures: bool) -> dict[str, Any]:
-    """Style, scripts and the hashes of the scripts, which the policy of a page names."""
+    """Style, scripts, the hashes of the scripts, which the policy of a page names, and the looks of its figures."""
+    from jinja2.utils import htmlsafe_json_dumps
     from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
 
-    scripts = [*([get_plotlyjs()] if with_figures else []), _package_text("page.js")]
+    scripts = [*([_drawing_script()] if with_figures else []), _package_text("page.js")]
+    looks = {"light": look(), "dark": look(is_dark=True)} if with_figures else None
     return {
+        "looks": looks and htmlsafe_json_dumps(looks, separators=(",", ":")),
         "style": Markup(_package_text("style.css")),
         "scripts": [Markup(script) for script in scripts],
         "script_hashes": [_hash(script) for script in scripts],
     }
+
+
+@cache
+def _drawing_script() -> str:
+    """Bundle Vega, Vega-Lite and vega-embed into one script, which takes seconds."""
+    import vl_convert
+
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def run_facts(plan: Mapping[str, Any], summary: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:

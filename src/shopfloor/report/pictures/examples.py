@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from shopfloor.report.figures.style import TEXT_COLOUR
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
 
     from shopfloor.catalog.image_stack import ImagePart
 
+TEXT_COLOUR = "#1f2933"
 LOWEST_BAD = "bad, lowest score"
 HIGHEST_GOOD = "good, highest score"
 HIGHEST_BAD = "bad, highest score"

@@ -14,8 +14,14 @@ import numpy as np
 import pandas as pd
 
 from shopfloor.report.figures.scores import score_thresholds
-from shopfloor.report.figures.style import TEXT_COLOUR
-from shopfloor.report.pictures.examples import finite_range, lay_over, outline_defect, places_of, write_line
+from shopfloor.report.pictures.examples import (
+    TEXT_COLOUR,
+    finite_range,
+    lay_over,
+    outline_defect,
+    places_of,
+    write_line,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
