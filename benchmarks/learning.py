@@ -74,7 +74,7 @@ def _mask(root: Path, row: Any, size: int, split_paths: Any, read_mask: Any, res
 def measure(checkpoint: dict[str, Any], data: dict[str, Any]) -> dict[str, float]:
     """Image AUROC, PG2 and, where there are maps, pixel AUPRO, in percent."""
     from shopfloor.detectors.predict import predict
-    from shopfloor.metrics.image import image_metrics
+    from shopfloor.metrics import image_metrics
     from shopfloor.metrics.pixel import pixel_metrics
 
     scores, maps, _ = predict(checkpoint, data["test"], batch_size=8)

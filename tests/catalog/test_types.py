@@ -18,12 +18,18 @@ from kedro.io import DataCatalog, DatasetError
 from pandas.testing import assert_frame_equal
 
 from shopfloor.config import ProjectConfigLoader
+from shopfloor.experiments.data_drift import make_drift_tables, raise_drift_alarm
+from shopfloor.experiments.input_size import make_size_table
+from shopfloor.experiments.noisy_labels import make_noise_table
+from shopfloor.experiments.validation import make_stopping_table
 from shopfloor.perturbations.splits import supervised_split
 from shopfloor.pipelines.data_prep import nodes as data_prep
 from shopfloor.pipelines.perturbation.nodes import draw_drift
 from shopfloor.pipelines.reporting import nodes
 from shopfloor.readers.index_table import Sample, build_index
 from shopfloor.readers.measure import FileFacts, facts_from_table, facts_table
+from shopfloor.report.tables import collecting
+from shopfloor.report.tables.value_tables import dataset_table
 from shopfloor.runners.missing import MissingResult
 from shopfloor.settings import CONFIG_LOADER_ARGS
 from tests.conftest import PROJECT
@@ -248,21 +254,22 @@ def scores_of(seed: int) -> pd.DataFrame:
 def costs() -> pd.DataFrame:
     fit = {"fit_seconds": 1.5, "parameters": 3, "epochs": 2, "device": "cpu", "n_train": 7, "versions": {"a": "1.0"}}
     fits: list[Any] = [HOLE, {**fit, "stopped_epoch": 2, "best_epoch": 1}, *[fit] * (len(CELLS) - 2)]
-    return nodes.collect_costs(*fits, *[{"n_test": 4}] * len(CELLS), cells=CELLS)
+    return collecting.collect_costs(*fits, *[{"n_test": 4}] * len(CELLS), cells=CELLS)
 
 
 def real_tables() -> dict[str, pd.DataFrame]:
     """What the nodes of the reporting stage make of small inputs, by the name under which the catalog keeps it."""
     cells = TESTED[:4]
-    scores = nodes.collect_scores(HOLE, *(scores_of(seed) for seed in range(1, 4)), cells=cells)
+    scores = collecting.collect_scores(HOLE, *(scores_of(seed) for seed in range(1, 4)), cells=cells)
     drifted = pd.concat([scores, scores.assign(**DRIFTED, pred_score=scores["pred_score"] * 2)])
-    metrics, group_metrics = nodes.collect_metrics(
+    metrics, group_metrics = collecting.collect_metrics(
         HOLE, metrics_of(group="").iloc[2:4], metrics_of(group="=1").iloc[4:6], cells=TESTED[:3]
     )
-    tables = dict(zip(("category_table", "dataset_table", "mean_table"), nodes.make_tables(metrics_of()), strict=False))
-    alarms = nodes.raise_drift_alarm(drifted, {"batch_sizes": [4, 16], "repetitions": 9, "seed": 1})
-    drift = nodes.make_drift_tables(several({}, DRIFTED, {"test_set": "shifted", "test_set_kind": "domains"}))
-    all_scores = nodes.collect_scores(*(scores_of(seed) for seed in range(4)), cells=cells)
+    made = nodes.make_tables(metrics_of(), costs())
+    tables = dict(zip(("category_table", "dataset_table", "mean_table"), made, strict=False))
+    alarms = raise_drift_alarm(drifted, {"batch_sizes": [4, 16], "repetitions": 9, "seed": 1})
+    drift = make_drift_tables(several({}, DRIFTED, {"test_set": "shifted", "test_set_kind": "domains"}))
+    all_scores = collecting.collect_scores(*(scores_of(seed) for seed in range(4)), cells=cells)
     certainty = nodes.measure_certainty(
         metrics_of().iloc[:8], group_metrics.iloc[:0], all_scores, {"resamples": 9, "level": 0.9, "seed": 1}
     )
@@ -283,16 +290,18 @@ def real_tables() -> dict[str, pd.DataFrame]:
         **dict(zip(("drift_alarms", "drift_alarm_table"), alarms, strict=True)),
         "metrics": metrics,
         "group_metrics": group_metrics,
-        "failures_table": nodes.make_tables(metrics)[3],
+        "failures_table": nodes.make_tables(metrics, costs())[3],
+        "unavailable_table": nodes.make_tables(metrics.assign(status="not_available"), costs())[4],
+        "cost_table": nodes.make_tables(metrics, costs())[5],
         "scores": scores,
         "costs": costs(),
-        "noise_table": nodes.make_noise_table(several({}, NOISY)),
-        "size_table": nodes.make_size_table(several({}, {"image_size": 128})),
-        "stopping_table": nodes.make_stopping_table(metrics_of(**STOPPED), costs().assign(**STOPPED)),
+        "noise_table": make_noise_table(several({}, NOISY)),
+        "size_table": make_size_table(several({}, {"image_size": 128})),
+        "stopping_table": make_stopping_table(dataset_table(metrics_of(**STOPPED)), costs().assign(**STOPPED)),
         "rank_table": nodes.rank_detectors(metrics_of())[0],
-        "drift_counts": nodes.collect_drift_counts(HOLE, *[report] * (len(NAMES) - 1), cells=drift_cells),
-        "categories": nodes.collect_categories(HOLE, *[resize] * (len(NAMES) - 1), cells=sized),
-        "training_log": nodes.collect_training_log(HOLE, log, log.drop(columns="train_loss"), cells=TESTED[:3]),
+        "drift_counts": collecting.collect_drift_counts(HOLE, *[report] * (len(NAMES) - 1), cells=drift_cells),
+        "categories": collecting.collect_categories(HOLE, *[resize] * (len(NAMES) - 1), cells=sized),
+        "training_log": collecting.collect_training_log(HOLE, log, log.drop(columns="train_loss"), cells=TESTED[:3]),
     }
 
 
@@ -302,7 +311,8 @@ def tables() -> dict[str, pd.DataFrame]:
 
 
 NODE_TABLES = [
-    "category_table", "dataset_table", "mean_table", "failures_table", "intervals", "mean_intervals", "differences",
+    "category_table", "dataset_table", "mean_table", "failures_table", "unavailable_table", "cost_table",
+    "intervals", "mean_intervals", "differences",
     "drift_table", "domain_table", "drift_alarms", "drift_alarm_table", "metrics", "group_metrics", "scores", "costs",
     "noise_table", "size_table", "stopping_table", "rank_table", "drift_counts", "categories", "training_log",
 ]  # fmt: skip
@@ -319,17 +329,17 @@ def test_raw_scores_come_back_bit_for_bit(project_folder: Path) -> None:
     raw = pd.concat([scores_of(seed) for seed in range(60)], ignore_index=True)
     bits = raw["pred_score"].to_numpy().tobytes()
     cell = TESTED[0]
-    result = nodes.collect_scores(through("evaluation.x.scores", raw), cells=[cell])
+    result = collecting.collect_scores(through("evaluation.x.scores", raw), cells=[cell])
     assert through("reporting.e.scores", result)["pred_score"].to_numpy().tobytes() == bits
 
 
 def test_nodes_of_which_nothing_came_have_types(project_folder: Path) -> None:
     collected = {
-        "costs": nodes.collect_costs(HOLE, HOLE, cells=TESTED[:1]),
-        "scores": nodes.collect_scores(HOLE, cells=TESTED[:1]),
-        "training_log": nodes.collect_training_log(HOLE, cells=TESTED[:1]),
-        "drift_counts": nodes.collect_drift_counts(HOLE, cells=TESTED[:1]),
-        "categories": nodes.collect_categories(HOLE, cells=TESTED[:1]),
+        "costs": collecting.collect_costs(HOLE, HOLE, cells=TESTED[:1]),
+        "scores": collecting.collect_scores(HOLE, cells=TESTED[:1]),
+        "training_log": collecting.collect_training_log(HOLE, cells=TESTED[:1]),
+        "drift_counts": collecting.collect_drift_counts(HOLE, cells=TESTED[:1]),
+        "categories": collecting.collect_categories(HOLE, cells=TESTED[:1]),
     }
     for what, table in collected.items():
         assert not [name for name, kind in table.dtypes.items() if kind == "object"], what

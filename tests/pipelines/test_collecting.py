@@ -104,7 +104,13 @@ def test_an_outdated_result_is_no_number_and_says_why() -> None:
     assert line["missing"] == "parts/ring, seed 1: outdated"
     (hole,) = failures_table(table).to_dict("records")
     assert (hole["status"], hole["reason"]) == ("outdated", OUTDATED.reason)
-    assert count_cells(table)._asdict() == {"planned": 2, "finished": 1, "failed": 0, "outdated": 1, "missing": 0}
+    assert count_cells(table, failures_table(table))._asdict() == {
+        "planned": 2,
+        "finished": 1,
+        "failed": 0,
+        "outdated": 1,
+        "missing": 0,
+    }
     costs = collecting.collect_costs(OUTDATED, FIT, OUTDATED, PREDICT, cells=CELLS)
     assert costs[["status", "note"]].to_numpy().tolist() == [["outdated", OUTDATED.reason], ["ok", ""]]
     assert costs["fit_seconds"].isna().tolist() == [True, False]

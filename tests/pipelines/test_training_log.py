@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from shopfloor.pipelines.reporting.nodes import collect_training_log
+from shopfloor.report.tables.collecting import collect_training_log
 from shopfloor.runners.missing import MissingResult
 
 COLUMNS = ["dataset", "category", "detector", "image_size", "condition", "seed", "epoch", "seconds", "learning_rate",

@@ -16,7 +16,7 @@ from kedro.pipeline.pipeline import CircularDependencyError
 from shopfloor import pipeline_registry
 from shopfloor.config import ProjectConfigLoader
 from shopfloor.experiments import EXPERIMENTS
-from shopfloor.experiments.grid import Experiment, expand_experiments, unique_cells
+from shopfloor.experiments.grid import Grid, expand_experiments, unique_cells
 from shopfloor.perturbations.splits import SplitError, clean_split, holdout_split, supervised_split
 from shopfloor.pipeline_registry import experiment_pipeline, register_pipelines
 from shopfloor.planning.cell import CLEAN, Cell, Condition, each_once
@@ -35,7 +35,7 @@ def loader_of(env: str) -> ProjectConfigLoader:
 
 
 @lru_cache
-def experiments_of(env: str) -> dict[str, Experiment]:
+def experiments_of(env: str) -> dict[str, Grid]:
     return expand_experiments(loader_of(env)["parameters"])
 
 
@@ -382,7 +382,7 @@ def test_the_error_names_training_dataset_node_and_what_is_allowed() -> None:
 
 @pytest.mark.parametrize("leaking", EXPERIMENTS)
 def test_no_experiment_is_registered_with_a_leak(monkeypatch: pytest.MonkeyPatch, leaking: str) -> None:
-    def plan(experiment: Experiment) -> Pipeline:
+    def plan(experiment: Grid) -> Pipeline:
         pipeline, cell = experiment_pipeline(experiment), experiment.cells[0]
         if experiment.name != leaking:
             return pipeline

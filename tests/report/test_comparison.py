@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shopfloor.experiments.data_drift import make_drift_tables
-from shopfloor.experiments.input_size import make_size_table
+from shopfloor.experiments.data_drift import draw_drift_figure, make_drift_tables
+from shopfloor.experiments.data_drift import sections as drift_sections
+from shopfloor.experiments.input_size import draw_size_figure, make_size_table
 from shopfloor.experiments.validation import make_stopping_table
+from shopfloor.report.figures.style import is_empty
 from shopfloor.report.page.pictures import PagePictures
 from shopfloor.report.page.report import render_page
 from shopfloor.report.tables.comparison import MEAN_OVER_DATASETS
 from shopfloor.report.tables.value_tables import dataset_table
-from tests.report.conftest import FakeRun, value_rows, with_kinds
+from tests.report.conftest import FakeRun, summary_of, tables_of, value_rows, with_kinds
 
 
 def metrics_of(values: dict[tuple[str, str, str], float | str], **same: object) -> pd.DataFrame:
@@ -119,18 +121,21 @@ def test_epochs_of_a_part_are_no_mean() -> None:
     assert table.loc["early_stop", ["stopped_epoch", "best_epoch"]].isna().all()
 
 
+def points_of(figure: Any) -> list[Any]:
+    """Dataset, place and value of every point of a comparison."""
+    spec = figure.to_dict()
+    named = [(panel["title"], (panel.get("data") or spec["data"])["name"]) for panel in spec["vconcat"]]
+    lines = [(title, line) for title, name in named for line in spec["datasets"][name]]
+    return [(title, line["x"], pytest.approx(line["value"])) for title, line in lines]
+
+
 def test_figures_draw_every_column() -> None:
-    traces = [trace for trace in size_figure(SIZES, "image_auroc").data if trace.mode == "lines+markers"]
-    assert {tuple(trace.x) for trace in traces} == {(128.0, 256.0)}
-    assert [list(trace.y) for trace in traces] == [
-        pytest.approx([70, 80]),
-        pytest.approx([90, 100]),
-        pytest.approx([80, 90]),
-    ]
-    (line,) = [trace for trace in drift_figure(drifting(), "image_auroc").data if trace.mode == "lines+markers"]
-    assert list(line.y) == pytest.approx([90, 60])
-    costs = pd.DataFrame({"status": []})
-    assert "Image AUROC without and with drift" in overview_figures(drifting(), costs)
+    first, *_ = draw_size_figure(SIZES, make_size_table(SIZES))
+    expected = [("a", 128, 70), ("a", 256, 80), ("b", 128, 90), ("b", 256, 100)]
+    assert points_of(first) == [*expected, (MEAN_OVER_DATASETS, 128, 80), (MEAN_OVER_DATASETS, 256, 90)]
+    first, *others = draw_drift_figure(drifting(), make_drift_tables(drifting())[0])
+    assert points_of(first) == [("a", 0, 90), ("a", 1, 60)]
+    assert len(others) == 3 and all(map(is_empty, others)), "only image AUROC was measured"
 
 
 def test_the_page_shows_drift_with_its_counts_and_gallery(evaluation_run: FakeRun) -> None:
@@ -143,8 +148,9 @@ def test_the_page_shows_drift_with_its_counts_and_gallery(evaluation_run: FakeRu
     counts = pd.DataFrame({"dataset": ["odd<name"], "transform": ["rotation"], "images": [7], "emptied": [1]})
     pictures = PagePictures({}, galleries={"odd<name · x": Image.new("RGB", (40, 30))})
     costs = run.costs.assign(stopped_epoch=np.nan, best_epoch=np.nan)
-    content = results_of(run, metrics=metrics, costs=costs, drift_counts=counts)
-    page = render_page(run.run, content, {}, {}, pictures)
+    tables = tables_of(metrics, costs, "data_drift", drift_counts=counts, categories=run.categories)
+    plan = run.plan | {"experiment": "data_drift"}
+    page = render_page(plan, summary_of(plan, tables), tables, drift_sections(tables), {}, {}, pictures, [])
     assert 'id="drift"' in page and "Drawn transforms" in page and "rotation" in page
     assert "odd&lt;name · x" in page and "odd<name" not in page
     assert 'id="sizes"' not in page and 'id="stopping"' not in page

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shopfloor.pipelines.reporting.nodes import collect_training_log
 from shopfloor.report.figures.training import main_loss, training_figures
+from shopfloor.report.tables.collecting import collect_training_log
 
 CELL: dict[str, Any] = {
     "dataset": "d",

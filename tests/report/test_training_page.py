@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from shopfloor.pipelines.reporting.nodes import collect_training_log, render_report
+from shopfloor.pipelines.reporting.nodes import draw_training, render_report
+from shopfloor.report.tables.collecting import collect_training_log
 from shopfloor.runners.missing import MissingResult
-from tests.report.conftest import results
+from tests.report.conftest import summary_of, tables_of
 
 KEYS = ["dataset", "category", "detector", "image_size", "condition", "seed"]
 
@@ -47,19 +48,27 @@ def page(training_log, **more):
     plan = {"experiment": "model_evaluation", "title": "T", "demo_note": "", "seeds": [1], "grid": grid}
     plan |= {"experiment_settings": {"holdout_percent": 10}, "dataset_settings": {"parts": {"reader": "folder"}}}
     plan["settings"] = {"flow": {"class_path": "some.Flow", "init_args": {}, "networks": {}}}
-    content = vars(results(metrics=metrics, costs=costs, categories=categories, training_log=training_log))
-    content.pop("paper_tables")
+    tables = tables_of(metrics, costs, categories=categories)
     foregrounds = more.get("foregrounds", {})
     titles = {f"foregrounds_{place}": ("foregrounds", title) for place, title in enumerate(foregrounds)}
     return render_report(
-        plan, titles=titles, paper_tables=[], **content, **dict(zip(titles, foregrounds.values(), strict=True))
+        plan,
+        summary_of(plan, tables),
+        experiment="model_evaluation",
+        tables=list(tables),
+        figures={"training": "Loss per epoch"},
+        pictures=titles,
+        paper_tables=[],
+        training_figure=draw_training(training_log),
+        **tables,
+        **dict(zip(titles, foregrounds.values(), strict=True)),
     )
 
 
 def test_page_shows_the_curves_and_no_name_is_run():
     logs = log(**{f"{EVIL}_loss": [2.0, 1.0]})
     html = page(collect((logs, cell(category=IMAGE)), (log(train_loss=[2.0, 1.0]), cell("tree"))))
-    assert "Training of tree" in html
+    assert "Loss per epoch" in html and "tree" in html
     assert EVIL not in html and IMAGE not in html
 
 

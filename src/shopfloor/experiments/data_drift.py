@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -70,18 +69,21 @@ def make_drift_tables(metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame
     return compare(chosen, columns, METRICS, keys), compare(of_domains, by_test_set, METRICS, keys)
 
 
-def draw_drift_figure(drift_table: pd.DataFrame) -> tuple[Chart, ...]:
+def draw_drift_figure(metrics: pd.DataFrame, drift_table: pd.DataFrame) -> tuple[Chart, ...]:
     """Draw each metric of protocol 4.3 without and with drift.
 
     Args:
+        metrics: All metrics of the experiment.
         drift_table: As :func:`make_drift_tables` makes it.
 
     Returns:
         One figure per metric.
     """
     ticks = [Tick("no_drift", 0, "no drift"), Tick("drift", 1, "drift")]
-    draw = partial(comparison_figure, drift_table, ticks=ticks, x_title="test images")
-    return tuple(draw(metric=metric) for metric in METRICS)
+    detectors = list(metrics["detector"].unique())
+    return tuple(
+        comparison_figure(drift_table, metric, ticks, "test images", detectors=detectors) for metric in METRICS
+    )
 
 
 def raise_drift_alarm(scores: pd.DataFrame, settings: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -140,7 +142,11 @@ EXPERIMENT = Experiment(
     steps=(
         Step(make_drift_tables, ("metrics",), ("drift_table", "domain_table")),
         Step(raise_drift_alarm, ("scores", "params:drift_alarm"), ("drift_alarms", "drift_alarm_table")),
-        Step(draw_drift_figure, ("drift_table",), figures=figure_titles("drift", METRICS, "without and with drift")),
+        Step(
+            draw_drift_figure,
+            ("metrics", "drift_table"),
+            figures=figure_titles("drift", METRICS, "without and with drift"),
+        ),
     ),
     find_change=find_change,
     sections=sections,

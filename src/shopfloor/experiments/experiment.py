@@ -13,7 +13,7 @@ from shopfloor.planning.cell import Cell, Parameters
 from shopfloor.report.page.change import Change
 from shopfloor.report.page.sections import Section
 
-Tables = Mapping[str, "pd.DataFrame"]
+Tables = Mapping[str, pd.DataFrame]
 """The tables of an experiment by their names: ``metrics``, ``mean_table``, ..."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -81,8 +80,11 @@ def draw_size_figure(metrics: pd.DataFrame, size_table: pd.DataFrame) -> tuple[C
         One figure per metric.
     """
     ticks = [Tick(str(size), float(size)) for size in _sizes(metrics)]
-    draw = partial(comparison_figure, size_table, ticks=ticks, x_title="image size, pixels", is_logarithmic=True)
-    return tuple(draw(metric=metric) for metric in METRICS)
+    detectors = list(metrics["detector"].unique())
+    return tuple(
+        comparison_figure(size_table, metric, ticks, "image size, pixels", is_logarithmic=True, detectors=detectors)
+        for metric in METRICS
+    )
 
 
 def find_change(tables: Tables) -> Change | None:

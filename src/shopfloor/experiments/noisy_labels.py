@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import NamedTuple
 
 import pandas as pd
@@ -117,8 +116,11 @@ def draw_noise_figure(metrics: pd.DataFrame, noise_table: pd.DataFrame) -> tuple
     """
     shared = _is_shared(metrics)
     ticks = [Tick(level.same_test if shared else level.condition, level.percent) for level in noise_levels(metrics)]
-    draw = partial(comparison_figure, noise_table, ticks=ticks, x_title="mislabelled training images, %")
-    return tuple(draw(metric=metric) for metric in METRICS)
+    detectors = list(metrics["detector"].unique())
+    return tuple(
+        comparison_figure(noise_table, metric, ticks, "mislabelled training images, %", detectors=detectors)
+        for metric in METRICS
+    )
 
 
 def _is_shared(metrics: pd.DataFrame) -> bool:

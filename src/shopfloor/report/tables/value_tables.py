@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from shopfloor.catalog.result_table import typed
 from shopfloor.metrics.entries import METRICS
 from shopfloor.report.tables.baseline import training_kind
 
@@ -133,7 +134,7 @@ def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
     for name in ("parameters", "epochs"):
         table[name] = by_key[name].max()
     table["device"] = by_key["device"].agg(lambda names: ", ".join(dict.fromkeys(map(str, names.dropna()))))
-    return table.reset_index()
+    return typed(table.reset_index())
 
 
 class CellCount(NamedTuple):
