@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import pytest
 from kedro.io import DatasetError
 from PIL import Image
@@ -31,12 +30,18 @@ def weights() -> dict[str, Any]:
     return {"state_dict": {"a": torch.rand(100_000)}, "name": "x"}
 
 
+def large_figure() -> Any:
+    import altair as alt
+
+    return alt.Chart(alt.InlineData(values=list(range(100_000)))).mark_point()
+
+
 BIG = {
     "table.csv": (CSVDataset, lambda: pd.DataFrame({"a": range(100_000)})),
     "table.parquet": (ParquetDataset, lambda: pd.DataFrame({"a": np.random.default_rng(0).random(100_000)})),
     "data.json": (JSONDataset, lambda: list(range(100_000))),
     "page.html": (TextDataset, lambda: "x" * 400_000),
-    "figure.json": (FigureDataset, lambda: go.Figure(go.Scatter(y=list(range(100_000))))),
+    "figure.json": (FigureDataset, large_figure),
     "picture.png": (PictureDataset, lambda: Image.fromarray(NOISE.reshape(800, 400, 3))),
     "picture.jpg": (PictureDataset, lambda: Image.fromarray(NOISE.reshape(800, 400, 3))),
     "stack.npy": (ImageStackDataset, lambda: NOISE),

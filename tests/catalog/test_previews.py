@@ -11,17 +11,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import pytest
+from kedro.io import DatasetError
 from PIL import Image
 
 from shopfloor.catalog.atomic import CSVDataset, FigureDataset, JSONDataset, ParquetDataset, PictureDataset
+from shopfloor.report.figures.rendering import below_one_another
+from shopfloor.report.figures.scores import score_histogram
+from tests.report.conftest import cell_scores
 
 KINDS: dict[type, tuple[str, str]] = {  # the file, and the name by which kedro-viz chooses how to show it
     CSVDataset: ("table.csv", "TablePreview"),
     ParquetDataset: ("table.parquet", "TablePreview"),
     JSONDataset: ("record.json", "JSONPreview"),
-    FigureDataset: ("figure.json", "PlotlyPreview"),
+    FigureDataset: ("figure.json", "ImagePreview"),
     PictureDataset: ("picture.png", "ImagePreview"),
 }
 
@@ -53,15 +56,46 @@ def test_a_preview_of_a_table_is_data_that_kedro_viz_can_send(kind: Any, tmp_pat
 
 
 def test_previews_show_the_file(tmp_path: Path) -> None:
-    kinds: tuple[Any, ...] = (CSVDataset, JSONDataset, FigureDataset)
-    table, record, figure = (kind(filepath=str(tmp_path / KINDS[kind][0])) for kind in kinds)
+    kinds: tuple[Any, ...] = (CSVDataset, JSONDataset)
+    table, record = (kind(filepath=str(tmp_path / KINDS[kind][0])) for kind in kinds)
     table.save(pd.DataFrame({"metric": ["image_auroc"] * 7, "value": range(7)}))
     assert [row[-1] for row in table.preview()["data"]] == [0, 1, 2, 3, 4]
     assert [row[-1] for row in table.preview(nrows=2)["data"]] == [0, 1]
     record.save({"epochs": 3})
     assert json.loads(record.preview()) == {"epochs": 3}
-    figure.save(go.Figure(go.Scatter(y=[1, 2])))
-    assert figure.preview()["data"][0]["type"] == "scatter"
+
+
+def test_a_figure_is_shown_as_a_picture(tmp_path: Path) -> None:
+    chart = score_histogram(cell_scores(1))
+    dataset = FigureDataset(filepath=str(tmp_path / "figure.json"))
+    dataset.save(chart)
+    shown = Image.open(BytesIO(b64decode(dataset.preview())))
+    assert shown.format == "PNG" and shown.width > 500
+    blue = np.abs(np.asarray(shown.convert("RGB")).astype(int) - (0x00, 0x72, 0xB2)).max(axis=-1) < 10
+    assert blue.sum() > 300
+
+
+def test_a_figure_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    for chart in (score_histogram(cell_scores(1)), below_one_another({"a": score_histogram(cell_scores(2))})):
+        dataset = FigureDataset(filepath=str(tmp_path / "figure.json"))
+        dataset.save(chart)
+        first = (tmp_path / "figure.json").read_bytes()
+        loaded = dataset.load()
+        assert type(loaded) is type(chart) and loaded.to_dict() == chart.to_dict()
+        dataset.save(loaded)
+        assert (tmp_path / "figure.json").read_bytes() == first
+
+
+def test_a_figure_that_browsers_could_not_read_is_refused(tmp_path: Path) -> None:
+    import altair as alt
+
+    dataset = FigureDataset(filepath=str(tmp_path / "figure.json"))
+    chart = alt.Chart(alt.InlineData(values=[{"x": float("nan")}])).mark_point()
+    with pytest.raises(DatasetError):
+        dataset.save(chart)
+    with pytest.raises(DatasetError):
+        dataset.save("no chart")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("name", "save_args"), [("p.png", {}), ("p.jpg", {"quality": 90})])

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import pytest
 from kedro.io import DataCatalog, DatasetError
 from pandas.testing import assert_frame_equal
@@ -28,6 +27,7 @@ from shopfloor.pipelines.perturbation.nodes import draw_drift
 from shopfloor.pipelines.reporting import nodes
 from shopfloor.readers.index_table import Sample, build_index
 from shopfloor.readers.measure import FileFacts, facts_from_table, facts_table
+from shopfloor.report.figures.style import empty_figure
 from shopfloor.report.tables import collecting
 from shopfloor.report.tables.value_tables import dataset_table
 from shopfloor.runners.missing import MissingResult
@@ -118,8 +118,8 @@ def save_and_load_everything() -> None:
     for name in ("report", *(f"table_4.{kind}" for kind in nodes.TABLE_FORMATS)):
         assert through(f"reporting.e.{name}", text) == text
     assert through("reporting.e.summary", {text: text}) == {text: text}
-    figure = through("reporting.e.x_figure", go.Figure(layout={"title": text}))
-    assert figure.layout.title.text == text
+    figure = empty_figure(text)
+    assert through("reporting.e.x_figure", figure).to_dict() == figure.to_dict()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from PIL import Image
 
 from shopfloor.experiments import EXPERIMENTS
 from shopfloor.pipelines.reporting.nodes import DRAWN_METRICS, draw_categories, summarise
+from shopfloor.report.figures.rendering import below_one_another
 from shopfloor.report.figures.scores import score_histogram
 from shopfloor.report.page.pictures import PagePictures
 from shopfloor.report.page.report import render_page
@@ -198,12 +199,14 @@ def test_names_from_disk_cannot_become_html(evaluation_run, picture):
 
 
 def test_json_of_a_figure_cannot_close_its_script(evaluation_run):
-    name = "</script><script>alert(1)</script><!--\u2028&'"
-    figure = score_histogram(next(iter(evaluation_run.scores.values()))).properties(description=name)
+    label = next(iter(evaluation_run.scores))
+    name = "</script><script>alert(1)</script><!--&'"
+    figure = below_one_another({name: score_histogram(evaluation_run.scores[label])})
     page = render(evaluation_run, figures={}, histograms={"x": figure})
     content = [text for attributes, text in Reader(page).scripts if attributes.get("type") == "application/json"]
-    (spec,) = [json.loads(text) for text in content if "description" in text]
-    assert spec["description"] == name
+    assert len(content) == 2  # the figure, and the looks of all figures
+    assert json.loads(content[0])["vconcat"][0]["title"] == name
+    assert set(json.loads(content[1])) == {"light", "dark"}
 
 
 def test_the_page_is_one_file(evaluation_page):

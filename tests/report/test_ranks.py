@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shopfloor.report.figures.print_figure import print_figure
 from shopfloor.report.figures.ranks import rank_figure
 from shopfloor.report.statistics.ranks import (
     average_ranks,
@@ -17,6 +16,7 @@ from shopfloor.report.statistics.ranks import (
     groups_not_told_apart,
     rank_detectors,
 )
+from tests.report.charts import drawn, edges, marks, shapes, texts
 from tests.report.conftest import value_rows
 
 # Demsar 2006, Table 2 (without the column of ranks): AUC of four variants of C4.5 on 14 data sets, and in Table 5 the
@@ -176,14 +176,14 @@ def test_no_test_says_why(values, detectors, reason, ranks):
     assert (ranking.p_value, ranking.critical_difference, ranking.groups) == (None, None, ())
     assert ranking.table["rank"].to_list() == pytest.approx(ranks, nan_ok=True)
     figure = rank_figure(ranking)
-    assert reason.split()[0] in figure.layout.annotations[-1].text
-    assert print_figure(figure).size[0] == 1800
+    assert reason in " ".join(text.text for text in drawn(figure).iter() if text.text)
+    assert is_empty(figure) == all(np.isnan(ranks)) and not any(edges(figure).values())
 
 
 def test_empty_table():
     ranking = rank_detectors(rows([[0.9]], "p").iloc[:0])
     assert ranking.table.empty and "nothing to rank" in ranking.reason
-    rank_figure(ranking)
+    assert is_empty(rank_figure(ranking))
 
 
 def test_figure_has_every_detector_bar_and_the_critical_difference():
@@ -192,23 +192,18 @@ def test_figure_has_every_detector_bar_and_the_critical_difference():
     evil = ["<b>bold</b>", "q & co", "r", "s"]
     ranking = rank_detectors(rows(values, evil))
     figure = rank_figure(ranking)
-    marks = {trace.name: trace for trace in figure.data if trace.mode == "markers+text"}
-    assert set(marks) == {"&lt;b&gt;bold&lt;/b&gt;", "q &amp; co", "r", "s"}
     ranks = ranking.table.set_index("detector")["rank"]
-    assert marks["s"].x[0] == pytest.approx(ranks["s"])
-    assert list(figure.layout.yaxis.ticktext) == [escaped(name) for name in ranking.table["detector"]]
-    low, high = figure.layout.xaxis.range
+    assert {mark["detector"]: mark["rank"] for mark in values(figure)} == pytest.approx(ranks.to_dict(), rel=1e-5)
+    assert [mark["row"] for mark in values(figure)] == list(range(4))
+    assert {f"{rank:.2f}" for rank in ranks} | {*evil} <= set(texts(figure))
+    low, high = marks(figure, "point")[0]["encoding"]["x"]["scale"]["domain"]
     assert low < 1 and high > 4  # best on the left
-    bars = [trace for trace in figure.data if str(trace.hovertemplate).startswith("not told apart")]
+    bars = [line for line in values(figure, "rule") if "names" in line]
     assert len(bars) == len(ranking.groups) > 0
     for bar, group in zip(bars, ranking.groups, strict=True):
-        assert bar.x[0] < min(ranks[list(group)]) < max(ranks[list(group)]) < bar.x[1]
-    assert "<b>bold" not in figure.to_json().replace("\\u003c", "<")
-    (line,) = [trace for trace in figure.data if str(trace.hovertemplate).startswith("critical difference")]
-    assert line.x[1] - line.x[0] == pytest.approx(ranking.critical_difference, rel=1e-4)
-    assert any(re.search(r"critical difference \d\.\d\d", note.text) for note in figure.layout.annotations)
-    assert print_figure(figure).size[0] == 1800
-
-
-def escaped(name):
-    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        assert bar["low"] < min(ranks[list(group)]) < max(ranks[list(group)]) < bar["high"]
+        assert bar["names"] == ", ".join(group)
+    (line,) = [line for line in values(figure, "rule") if "length" in line]
+    assert line["end"] - line["rank"] == pytest.approx(ranking.critical_difference, rel=1e-4)
+    assert any(re.search(r"critical difference \d\.\d\d", text) for text in texts(figure))
+    assert len(shapes(figure, "point")) == 4 and not any(edges(figure).values())

@@ -18,6 +18,7 @@ from shopfloor.report.figures.style import (
     one_line,
     percent_axis,
     tooltip,
+    with_spread,
 )
 from shopfloor.report.tables.baseline import baseline_of
 
@@ -50,15 +51,16 @@ def metric_by_category(category_table: pd.DataFrame, metric: str) -> Chart:
         **percent_axis(metric, float(drawn["low"].min()), float(drawn["high"].max())),
     )
     sizes = list(drawn["image_size"].unique())
+    looks = by_detector(detectors, shown, "color", "shape")
     panels = []
     for size in sizes:
-        panel = _panel(lines[lines["image_size"] == size], x, by_detector(detectors, shown, "color", "shape"), shown)
+        panel = _panel(lines[lines["image_size"] == size], metric, x, looks, shown)
         panels.append(panel.properties(title=f"{size} px") if len(sizes) > 1 else panel)
     return finished(alt.vconcat(*panels) if len(panels) > 1 else panels[0], legend=shown)
 
 
 def _lines(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Choose the lines to draw: names, ``value``, ``low``, ``high`` and ``spread`` in percent, NaN for a hole."""
+    """Choose the lines to draw: names, ``value``, ``low``, ``high`` in percent, NaN for a hole, what it ``says``."""
     names = ["dataset", "category", "detector", "image_size"]
     table = baseline_of(table).rows_of(table)
     table = table.reindex(columns=[*names, "not_available", metric, f"{metric}_sd"])
@@ -66,10 +68,10 @@ def _lines(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     lines, table = table.loc[able, names], table[able]
     value, spread = 100 * table[metric].astype(float), 100 * table[f"{metric}_sd"].astype(float)
     around = spread.fillna(0)
-    return lines.assign(value=value, low=value - around, high=value + around, spread=spread)
+    return lines.assign(value=value, low=value - around, high=value + around, says=with_spread(value, spread))
 
 
-def _panel(lines: pd.DataFrame, x: Any, looks: dict[str, Any], shown: list[str]) -> Any:
+def _panel(lines: pd.DataFrame, metric: str, x: Any, looks: dict[str, Any], shown: list[str]) -> Any:
     """Draw the dots of one image size."""
     import altair as alt
 
@@ -96,8 +98,7 @@ def _panel(lines: pd.DataFrame, x: Any, looks: dict[str, Any], shown: list[str])
             ("dataset", "dataset"),
             ("category", "category"),
             ("detector", "detector"),
-            ("value", x["title"], ".1f"),
-            ("spread", "standard deviation", ".1f"),
+            ("says", METRICS.get(metric, metric)),
         ),
     )
     height = len(places) * max(_LEAST_PIXELS, _BETWEEN_PIXELS + _DETECTOR_PIXELS * len(shown))

@@ -20,6 +20,7 @@ from shopfloor.report.figures.style import (
     one_line,
     percent_axis,
     tooltip,
+    with_spread,
 )
 
 _PANEL_PIXELS = 220
@@ -102,6 +103,7 @@ def _points(lines: pd.DataFrame, ticks: Sequence[Tick]) -> pd.DataFrame:
             "low": value - spread,
             "high": value + spread,
             "spread": spread,
+            "says": with_spread(pd.Series(value), pd.Series(spread)),
             "alone": known[1:-1] & ~known[:-2] & ~known[2:],
         }
         found.append(pd.DataFrame(points))
@@ -154,9 +156,8 @@ def _panel(points: pd.DataFrame, metric: str, x: Any, x_title: str, looks: dict[
         tooltip=tooltip(
             ("detector", "detector"),
             ("tick", x_title),
-            ("value", y["title"], ".1f"),
-            ("spread", "standard deviation", ".1f"),
+            ("says", METRICS.get(metric, metric)),
         ),
     )
     layers = [line, band, *([bars.encode(**ends)] if points["alone"].any() else []), dots]
-    return alt.layer(*layers, data=inline(points)).properties(width=WIDTH, height=_PANEL_PIXELS)
+    return alt.layer(*layers, data=inline(points.drop(columns="spread"))).properties(width=WIDTH, height=_PANEL_PIXELS)

@@ -41,7 +41,7 @@ _AXES = {
 _METRIC = "image_auroc"
 _PANEL_PIXELS = 300
 _LEAST_DECADES = 0.25  # of the axis of costs
-_FRONT = "Dashed steps: no other is both cheaper and better."
+_FRONT = "Dashed: no other is both cheaper and better."
 
 
 def cost_figure(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> Chart:

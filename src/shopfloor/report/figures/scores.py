@@ -85,6 +85,7 @@ def score_histogram(scores: pd.DataFrame) -> Chart:
     )
     legend = alt.Legend(title=None, values=[name for name, of in zip(names, (good, bad), strict=True) if len(of)])
     by_class: dict[str, Any] = {"field": "class", "type": "nominal", "legend": legend}
+    filling = {**by_class, "type": "ordinal", "sort": None, "scale": alt.Scale(domain=names, range=[0.55, 0.1])}
     histogram = (
         alt.Chart(inline(bars[bars["share"] > 0]))
         .mark_bar(strokeWidth=1.2)
@@ -95,7 +96,7 @@ def score_histogram(scores: pd.DataFrame) -> Chart:
             y2=alt.Y2(datum=0),
             color=alt.Color(**by_class, scale=alt.Scale(domain=names)),
             stroke=alt.Stroke(**by_class, scale=alt.Scale(domain=names)),
-            fillOpacity=alt.FillOpacity(**by_class, scale=alt.Scale(domain=names, range=[0.55, 0.1])),
+            fillOpacity=alt.FillOpacity(**filling),
             tooltip=tooltip(
                 ("class", "images"), ("start", "from", ".4~g"), ("end", "to", ".4~g"), ("share", "share, %", ".1f")
             ),

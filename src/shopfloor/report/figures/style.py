@@ -25,6 +25,8 @@ else:
 #: The colours of Okabe and Ito (2008), which people with colour-blindness can tell apart. Grey takes the place of
 #: their yellow, which is hardly seen on white.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
+_IN_THE_DARK = {"#000000": "#F4F4F4", "#0072B2": "#2E8BC9"}
+TEXT_COLOUR = "#1f2933"
 #: Pixels of a panel; a page makes it as wide as there is room.
 WIDTH = 560
 #: About as wide as a character is: room is made for labels before anything is drawn.
@@ -42,19 +44,19 @@ _MARKERS = (
 _DASHES = ([1, 0], [6, 4], [2, 3], [8, 3, 2, 3], [12, 4], [12, 3, 2, 3, 2, 3])
 _LONGEST_LEGEND = 30  # characters; a name that is longer ends in dots
 _BEYOND = 1.5  # percent, so that a marker at 0 or 100 is whole
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def look(is_dark: bool = False) -> dict[str, Any]:
     """Make the configuration that all charts share.
 
     Args:
-        is_dark: For a dark ground, on which black becomes white; the other colours stay.
+        is_dark: For a dark ground, on which black becomes white and blue lighter.
     """
     text, quiet, grid, ground = (
-        ("#e4e9ee", "#9fb0c0", "#33404d", "#1a2129") if is_dark else ("#1f2933", "#616e7c", "#e3e6ea", "#ffffff")
+        ("#e4e9ee", "#9fb0c0", "#33404d", "#1a2129") if is_dark else (TEXT_COLOUR, "#616e7c", "#e3e6ea", "#ffffff")
     )
-    colours = [colour.replace("#000000", "#F4F4F4") if is_dark else colour for colour in OKABE_ITO]
+    colours = [_IN_THE_DARK.get(colour, colour) if is_dark else colour for colour in OKABE_ITO]
     return {
         "background": ground,
         "padding": 8,
@@ -126,7 +128,7 @@ def by_detector(detectors: Sequence[str], drawn: Iterable[str], *channels: str) 
     }
     scales: dict[str, Any] = {name: {"domain": domain} for name in channels}  # colours come with the configuration
     for name in looks.keys() & scales:
-        scales[name]["range"] = list(looks[name])
+        scales[name]["range"] = list(islice(looks[name], len(domain)))
     return {name: kinds[name](**shared, scale=alt.Scale(**scales[name])) for name in channels}
 
 
@@ -143,7 +145,7 @@ def finished(chart: Chart, legend: Iterable[str] = (), notes: Iterable[str] = ()
     column = 40 + CHARACTER_PIXELS * min(max(map(len, legend), default=0), _LONGEST_LEGEND)
     lines = [line for note in notes for line in textwrap.wrap(shown(note), NOTE_CHARACTERS)]
     if lines:
-        note = alt.Title(lines, orient="bottom", fontSize=12, fontWeight="normal", offset=10)
+        note = alt.Title(lines, orient="bottom", fontSize=12, fontWeight="normal", offset=10, frame="bounds")
         chart = alt.vconcat(chart, title=note) if isinstance(chart, alt.LayerChart) else chart.properties(title=note)
     config = look()
     config["legend"]["columns"] = max(WIDTH // column, 1)
@@ -207,6 +209,14 @@ def one_line(name: str) -> str:
 def _sign(found: re.Match[str]) -> str:
     code = ord(found.group())
     return chr(0x2400 + code) if code < 0x20 else "\ufffd"
+
+
+def with_spread(values: pd.Series, spreads: pd.Series) -> list[str]:
+    """Write percentages with one decimal, each with its standard deviation where it has one."""
+    return [
+        "" if np.isnan(value) else f"{value:.1f} %" if np.isnan(spread) else f"{value:.1f} ± {spread:.1f} %"
+        for value, spread in zip(values, spreads, strict=True)
+    ]
 
 
 def percent_axis(metric: str, low: float, high: float) -> dict[str, Any]:

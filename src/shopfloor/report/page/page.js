@@ -12,7 +12,7 @@ function draw(box) {
   const spec = JSON.parse(box.querySelector("script").textContent);
   const look = darkness.matches && !isPrinting ? looks.dark : looks.light;
   const columns = Math.max(1, Math.floor(plot.clientWidth / (spec.usermeta?.legendColumn ?? 150)));
-  spec.config = { ...look, padding: 0, background: "transparent", legend: { ...look.legend, columns } };
+  spec.config = { ...look, padding: 4, background: "transparent", legend: { ...look.legend, columns } };
   spec.config.font = "system-ui, -apple-system, Segoe UI, Roboto, sans-serif";
   views.get(box)?.finalize();
   // ast: expressions are interpreted, so that the policy of this page need not allow eval.
@@ -25,15 +25,18 @@ function draw(box) {
 }
 
 // The panels of a figure get the width that axes, names and margins leave.
-function fit(box) {
+function fit(box, triesLeft = 2) {
   const plot = box.querySelector(".plot");
   const view = views.get(box);
+  const svg = () => view.container().querySelector("svg").clientWidth;
   const widths = view.getState({ signals: (name) => /^(width|childWidth|concat_\d+_width)$/.test(name) }).signals;
   const panel = Math.max(...Object.values(widths).filter((width) => width > 0));
-  const around = view.container().querySelector("svg").clientWidth - panel;
-  const width = Math.max(120, Math.floor(plot.clientWidth - around));
+  const width = Math.max(120, Math.floor(panel + plot.clientWidth - svg()));
   Object.keys(widths).forEach((name) => view.signal(name, width));
-  return view.runAsync().then(() => (plot.style.minHeight = ""));
+  return view.runAsync().then(() => {
+    plot.style.minHeight = "";
+    return svg() > plot.clientWidth && triesLeft && width > 120 ? fit(box, triesLeft - 1) : undefined;
+  });
 }
 
 const watcher = new IntersectionObserver(
