@@ -26,7 +26,6 @@ from shopfloor.report.figures.scores import score_histogram, score_thresholds
 from shopfloor.report.figures.style import OKABE_ITO, empty_figure, is_empty, look
 from shopfloor.report.figures.training import training_figure
 from shopfloor.report.statistics.ranks import rank_detectors
-from shopfloor.report.tables.comparison import noise_table
 from shopfloor.report.tables.value_tables import category_table, dataset_table, mean_table
 from tests.report.charts import drawn, edges, marks, panels, pixels, shapes, texts, values
 from tests.report.conftest import cell_scores, tables_of, value_rows, with_kinds
@@ -208,7 +207,7 @@ def test_comparison_has_panels_for_sizes_and_conditions_that_stand_in_lines_of_t
 
 
 def test_bands_are_one_standard_deviation(noisy_run):
-    table = noise_table(noisy_run.metrics)
+    table = make_noise_table(noisy_run.metrics)
     figure = comparison_figure(table, "image_auroc", [Tick("clean_same_test", 0), Tick("noise_4_same_test", 4)], "x")
     line = table[(table["metric"] == "image_auroc") & (table["dataset"] == "machined_parts")].iloc[0]
     point = panels(figure)[1]["data"]["values"][1]
@@ -363,7 +362,7 @@ def test_a_detector_looks_the_same_in_all_figures_of_a_run(noisy_run):
 
 
 def test_a_detector_keeps_its_look_where_others_are_not_compared(noisy_run):
-    table = noise_table(noisy_run.metrics)
+    table = make_noise_table(noisy_run.metrics)
     table = table[table["detector"] == "student_teacher"]
     everyone = list(noisy_run.metrics["detector"].unique())
     figure = comparison_figure(table, "image_auroc", [Tick("clean", 0), Tick("noise_4", 4)], "x", detectors=everyone)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from shopfloor.report.figures.ranks import rank_figure
+from shopfloor.report.figures.style import is_empty
 from shopfloor.report.statistics.ranks import (
     average_ranks,
     critical_difference,

@@ -98,7 +98,7 @@ def _panel(lines: pd.DataFrame, metric: str, x: Any, looks: dict[str, Any], show
             ("dataset", "dataset"),
             ("category", "category"),
             ("detector", "detector"),
-            ("says", METRICS.get(metric, metric)),
+            ("says", label_of(metric)),
         ),
     )
     height = len(places) * max(_LEAST_PIXELS, _BETWEEN_PIXELS + _DETECTOR_PIXELS * len(shown))

@@ -156,7 +156,7 @@ def _panel(points: pd.DataFrame, metric: str, x: Any, x_title: str, looks: dict[
         tooltip=tooltip(
             ("detector", "detector"),
             ("tick", x_title),
-            ("says", METRICS.get(metric, metric)),
+            ("says", label_of(metric)),
         ),
     )
     layers = [line, band, *([bars.encode(**ends)] if points["alone"].any() else []), dots]
