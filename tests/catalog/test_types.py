@@ -25,8 +25,9 @@ from shopfloor.perturbations.splits import supervised_split
 from shopfloor.pipelines.data_prep import nodes as data_prep
 from shopfloor.pipelines.perturbation.nodes import draw_drift
 from shopfloor.pipelines.reporting import nodes
-from shopfloor.readers.index_table import Sample, build_index
-from shopfloor.readers.measure import FileFacts, facts_from_table, facts_table
+from shopfloor.readers.index_table import build_index
+from shopfloor.readers.measure import facts_from_table, facts_table
+from shopfloor.readers.types import FileFacts, Sample
 from shopfloor.report.figures.style import empty_figure
 from shopfloor.report.tables import collecting
 from shopfloor.report.tables.value_tables import dataset_table

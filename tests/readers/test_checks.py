@@ -19,14 +19,10 @@ from shopfloor.readers import DatasetError, available_readers, find_root, load_r
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.checks import check_category
 from shopfloor.readers.findings import Finding
-from shopfloor.readers.index_table import (
-    INDEX_DTYPES,
-    Sample,
-    build_index,
-    split_paths,
-)
-from shopfloor.readers.measure import FileFacts, measure
+from shopfloor.readers.index_table import INDEX_DTYPES, build_index, split_paths
+from shopfloor.readers.measure import measure
 from shopfloor.readers.split_checks import bad_in_train
+from shopfloor.readers.types import FileFacts, Sample
 from tests.readers.trees import SIDE, make_tree, read, save_image, save_mask
 
 

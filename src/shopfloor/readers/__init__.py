@@ -30,8 +30,9 @@ from shopfloor.readers.checks import check_category
 from shopfloor.readers.findings import DatasetError, Finding
 from shopfloor.readers.layout_checks import layout_unknown, require_category, require_root
 from shopfloor.readers.listing import list_folder
-from shopfloor.readers.measure import FileFacts, measure
+from shopfloor.readers.measure import measure
 from shopfloor.readers.split_checks import with_usable_names
+from shopfloor.readers.types import FileFacts
 
 if TYPE_CHECKING:
     import pandas as pd

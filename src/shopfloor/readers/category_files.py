@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from shopfloor.readers.findings import Finding
-from shopfloor.readers.index_table import Sample
+from shopfloor.readers.types import Sample
 
 
 @dataclass(frozen=True)

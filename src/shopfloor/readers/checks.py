@@ -24,8 +24,8 @@ from shopfloor.readers.mask_checks import (
     mask_unreadable,
     mask_values,
 )
-from shopfloor.readers.measure import FileFacts
 from shopfloor.readers.split_checks import bad_in_train, count_mismatch, duplicates, name_collision, split_empty
+from shopfloor.readers.types import FileFacts
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.findings import DatasetError, Finding
-from shopfloor.readers.index_table import Sample, byte_order
+from shopfloor.readers.index_table import byte_order
 from shopfloor.readers.layout_checks import missing_files, split_file_invalid, unlisted_files
 from shopfloor.readers.listing import files_below
 from shopfloor.readers.split_file import path_inside
+from shopfloor.readers.types import Sample
 
 LABELS = "labels.csv"
 LAYOUT = f"{LABELS} and images/"

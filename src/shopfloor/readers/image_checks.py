@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.findings import Finding
-from shopfloor.readers.measure import FileFacts
+from shopfloor.readers.types import FileFacts
 
 if TYPE_CHECKING:
     import pandas as pd

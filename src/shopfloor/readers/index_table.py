@@ -20,13 +20,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from shopfloor.readers.types import FileFacts, Sample
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from shopfloor.readers.measure import FileFacts
 
 SEPARATOR = ";"
 
@@ -47,18 +46,6 @@ INDEX_DTYPES: dict[str, str] = {
     "mask_sha256": "str",
     "mask_file_size": "str",
 }
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image as a reader lists it, before anything is decoded; paths are relative to the dataset root."""
-
-    split: str
-    label: str
-    defect_type: str
-    image: str
-    masks: tuple[str, ...] = ()
-    domain: str = ""
 
 
 def byte_order(path: str) -> bytes:

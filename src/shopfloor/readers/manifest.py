@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.findings import DatasetError, Finding
-from shopfloor.readers.index_table import Sample, split_paths
+from shopfloor.readers.index_table import split_paths
 from shopfloor.readers.layout_checks import ignored_files, missing_files, split_file_invalid, unlisted_files
 from shopfloor.readers.listing import files_below
 from shopfloor.readers.split_file import Row, SplitFileError, list_samples, path_inside, read_rows
+from shopfloor.readers.types import Sample
 
 MANIFEST = "manifest.csv"
 _REQUIRED = ("image", "split", "label")

@@ -9,7 +9,7 @@ from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.findings import SHOWN_PATHS, Finding
 from shopfloor.readers.image_checks import unreadable
 from shopfloor.readers.index_table import split_paths
-from shopfloor.readers.measure import FileFacts
+from shopfloor.readers.types import FileFacts
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,15 +7,16 @@ import os
 import stat
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from shopfloor.readers.category_files import CategoryFiles
+from shopfloor.readers.types import FileFacts
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image
-
-    from shopfloor.readers.category_files import CategoryFiles
 
 
 _MANY_VALUES = 64
@@ -29,35 +30,6 @@ def available_cores() -> int:
 def thread_pool() -> ThreadPoolExecutor:
     """Threads for decoding, one per core."""
     return ThreadPoolExecutor(available_cores())
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """Facts about one image or mask file.
-
-    Attributes:
-        file_size: Bytes.
-        sha256: Digest of the content.
-        width: Pixels, 0 where the file cannot be decoded.
-        height: Pixels, 0 where the file cannot be decoded.
-        format: Format by content, e.g. ``JPEG``.
-        mode: Pillow's mode, e.g. ``L`` or ``RGB``.
-        bits: Bits per channel as stored.
-        oriented: Whether an EXIF tag asks for the image to be turned.
-        values: Different values of a mask, at most the 64 smallest; empty for an image.
-        problem: Why the file cannot be read, empty where it can.
-    """
-
-    file_size: int = 0
-    sha256: str = ""
-    width: int = 0
-    height: int = 0
-    format: str = ""
-    mode: str = ""
-    bits: int = 0
-    oriented: bool = False
-    values: tuple[float, ...] = ()
-    problem: str = ""
 
 
 _KINDS = {"int": "int64", "bool": "bool"}

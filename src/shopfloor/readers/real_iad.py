@@ -20,7 +20,6 @@ from typing import Any
 
 from shopfloor.readers.category_files import CategoryFiles, Expected
 from shopfloor.readers.findings import DatasetError, Finding
-from shopfloor.readers.index_table import Sample
 from shopfloor.readers.layout_checks import (
     ignored_files,
     missing_files,
@@ -30,6 +29,7 @@ from shopfloor.readers.layout_checks import (
 )
 from shopfloor.readers.listing import files_below
 from shopfloor.readers.split_file import SplitFileError, path_inside, read_object
+from shopfloor.readers.types import Sample
 
 LAYOUT = "realiad_jsons/realiad_jsons_sv/<category>.json and realiad_1024/<category>"
 CAMERA = "_C1_"

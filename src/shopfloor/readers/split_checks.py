@@ -12,7 +12,7 @@ from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.findings import Finding
 from shopfloor.readers.index_table import SEPARATOR
 from shopfloor.readers.listing import IMAGE_EXTENSIONS, stem_key
-from shopfloor.readers.measure import FileFacts
+from shopfloor.readers.types import FileFacts
 
 if TYPE_CHECKING:
     import pandas as pd

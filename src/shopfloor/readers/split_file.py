@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from shopfloor.readers.index_table import Sample
+from shopfloor.readers.types import Sample
 
 if TYPE_CHECKING:
     import _csv

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from shopfloor.readers.category_files import UNKNOWN, CategoryFiles, Expected
-from shopfloor.readers.index_table import Sample
 from shopfloor.readers.layout_checks import ignored_files, missing_folders
 from shopfloor.readers.listing import files_below, list_folder, pair_masks
+from shopfloor.readers.types import Sample
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from pathlib import Path
 
 from shopfloor.readers.category_files import UNKNOWN, CategoryFiles, Expected
 from shopfloor.readers.findings import DatasetError
-from shopfloor.readers.index_table import Sample
 from shopfloor.readers.layout_checks import ignored_files, missing_files, split_file_invalid, unlisted_files
 from shopfloor.readers.listing import files_below, list_folder
 from shopfloor.readers.split_file import Row, SplitFileError, list_samples, path_inside, read_rows
 from shopfloor.readers.tree import Tree, list_tree, places_of_test, places_of_train
+from shopfloor.readers.types import Sample
 
 CSV = "split_csv/1cls.csv"
 PREPARED = ("visa_pytorch", "VisA_pytorch/1cls")

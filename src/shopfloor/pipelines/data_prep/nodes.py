@@ -95,7 +95,7 @@ def measure_files(
 
     Returns:
         A function that does it, given the table of an earlier run (empty where there is none). It makes the new table:
-        one line per file, see :class:`~shopfloor.readers.measure.FileFacts`. A damaged file is a line like any other,
+        one line per file, see :class:`~shopfloor.readers.types.FileFacts`. A damaged file is a line like any other,
         so that nothing is decoded twice while damage is mended.
 
     Raises:
