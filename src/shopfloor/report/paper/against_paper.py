@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from shopfloor.report.paper.formats import EPOCHS
 from shopfloor.report.paper.tables import paper_tables
+from shopfloor.report.paper.values import EPOCHS
 
 COLUMNS = (
     "table", "method", "dataset", "condition", "metric", "paper", "measured", "difference", "tolerance", "verdict",

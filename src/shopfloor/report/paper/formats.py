@@ -5,18 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain, repeat, zip_longest
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from shopfloor.catalog.result_table import marked
+from shopfloor.report.paper.values import EPOCHS
 
 HOLE = "—"
 NOT_AVAILABLE = "n/a"
 TEXT_OF_KIND = {"missing": HOLE, "absent": HOLE, "not_available": NOT_AVAILABLE}
 """What is printed in the place of a value, by the kind of hole."""
-EPOCHS = {"epochs": "stopped_epoch", "best_epoch": "best_epoch"}
-"""What the costs say, by the name that it has among a table's metrics; numbers of epochs, not percent."""
 
 
 @dataclass(frozen=True)
@@ -88,89 +88,60 @@ def to_csv(table: PaperTable) -> str:
 
 
 def to_markdown(table: PaperTable) -> str:
-    """The table in the Markdown of GitHub; lines of a cell are parted by ``<br>``."""
+    """Write the Markdown of GitHub; lines of a cell are parted by ``<br>``.
 
-    def written(lines: _Lines) -> str:
-        return "<br>".join(
-            " / ".join(f"**{piece.text}**" if piece.best else piece.text for piece in line) for line in lines
-        )
-
+    By hand: pandas' ``to_markdown`` needs one more package and escapes nothing.
+    """
     head = ["Method", *map(_markdown, table.columns)]
     lines = [f"| {' | '.join(head)} |", f"|{'|'.join([' :-- ', *[' --: '] * len(table.columns)])}|"]
-    lines += [f"| {' | '.join([_markdown(row), *map(written, cells)])} |" for row, cells in _printed(table).items()]
+    for row, cells in _printed(table).items():
+        texts = ["<br>".join(_written(line, "**{}**") for line in lines_of_cell) for lines_of_cell in cells]
+        lines.append(f"| {' | '.join([_markdown(row), *texts])} |")
     notes = [f"- {_markdown(note)}" for note in table.notes]
     title = f"**{_markdown(f'Table {table.number}: {table.title}.')}** {_markdown(table.caption)}"
     return "\n".join([title, "", *lines, *(["", *notes] if notes else []), ""])
 
 
 def to_html(table: PaperTable) -> str:
-    """A part of a page, in ASCII so that it reads the same in whatever encoding the page has."""
-    from markupsafe import Markup, escape
+    """Write a part of a page, in ASCII so that it reads the same in whatever encoding the page has.
 
-    def written(lines: _Lines) -> Markup:
-        parts = [
-            Markup(" / ").join(
-                Markup("<strong>{}</strong>").format(each.text) if each.best else each.text for each in line
-            )
-            for line in lines
-        ]
-        has_hole = any(piece.text == HOLE for line in lines for piece in line)
-        return Markup('<td class="number{}">{}</td>').format(" hole" if has_hole else "", Markup("<br>").join(parts))
+    By a template of its own: pandas' Styler gives heads no ``scope``, a head of two rows, and escapes no caption.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    lines = [
-        Markup("<table>"),
-        Markup("<caption><strong>Table {}: {}.</strong> {}</caption>").format(table.number, table.title, table.caption),
-        Markup("<thead>"),
-        Markup('<tr><th scope="col">Method</th>{}</tr>').format(
-            Markup("").join(Markup('<th scope="col" class="number">{}</th>').format(label) for label in table.columns)
-        ),
-        Markup("</thead>"),
-        Markup("<tbody>"),
-    ]
-    for row, cells in _printed(table).items():
-        head = Markup('<th scope="row">{}</th>').format(row)
-        lines.append(Markup("<tr>{}{}</tr>").format(head, Markup("").join(map(written, cells))))
-    lines += [Markup("</tbody>"), Markup("</table>")]
-    if table.notes:
-        items = Markup("\n").join(Markup("<li>{}</li>").format(note) for note in table.notes)
-        lines.append(Markup("<ul>\n{}\n</ul>").format(items))
-    return str(escape(Markup("\n").join(lines) + Markup("\n"))).encode("ascii", "xmlcharrefreplace").decode("ascii")
+    loader = PackageLoader("shopfloor", "report/paper")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    text = environment.get_template("table.html").render(table=table, rows=_printed(table), hole=HOLE)
+    return text.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
 def to_latex(table: PaperTable) -> str:
-    r"""A floating table that needs only ``\usepackage{booktabs}``; every line of a cell is a line of the table."""
+    r"""Write a floating table that needs only ``\usepackage{booktabs}``; every line of a cell is a line of the table.
 
-    def written(line: list[_Piece]) -> str:
-        return " / ".join(rf"\textbf{{{_latex(each.text)}}}" if each.best else _latex(each.text) for each in line)
-
-    body: list[str] = []
+    Styler sets the table. Text is escaped here: Styler's own escape leaves ``< > | [ ]``, signs and line breaks.
+    """
+    body: list[list[str]] = []
     for row, cells in _printed(table).items():
-        height = max(map(len, cells))
-        if body and len(table.lines) > 1:
-            body.append(r"\addlinespace")
-        for place in range(height):
-            texts = [written(lines[place]) if place < len(lines) else "" for lines in cells]
-            body.append(" & ".join([_latex(row) if place == 0 else "", *texts]) + r" \\")
-    notes = [rf"\par\smallskip\noindent\footnotesize {_latex(note)}" for note in table.notes]
-    return "\n".join(
-        [
-            r"% needs \usepackage{booktabs}",
-            r"\begin{table}[htbp]",
-            r"\centering",
-            rf"\caption{{{_latex(f'{table.title}. {table.caption}')}}}",
-            rf"\label{{tab:paper-table-{table.number}}}",
-            rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
-            r"\toprule",
-            " & ".join(["Method", *map(_latex, table.columns)]) + r" \\",
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            *notes,
-            r"\end{table}",
-            "",
-        ]
+        space = "\\addlinespace\n" if body and len(table.lines) > 1 else ""
+        heads = chain([space + _latex(row)], repeat(""))
+        texts = [[_written(line, r"\textbf{{{}}}", _latex) for line in lines] for lines in cells]
+        body += [[next(heads), *line] for line in zip_longest(*texts, fillvalue="")]
+    styler = pd.DataFrame(body, columns=["Method", *map(_latex, table.columns)]).style.hide(axis="index")
+    text = styler.to_latex(
+        column_format=f"l{'r' * len(table.columns)}",
+        position="htbp",
+        position_float="centering",
+        hrules=True,
+        label=f"tab:paper-table-{table.number}",
+        caption=_latex(f"{table.title}. {table.caption}"),
     )
+    end = "\\end{table}\n"
+    notes = [rf"\par\smallskip\noindent\footnotesize {_latex(note)}" + "\n" for note in table.notes]
+    return "".join(["% needs \\usepackage{booktabs}\n", text.removesuffix(end), *notes, end])
+
+
+def _written(line: list[_Piece], bold: str, escape: Callable[[str], str] = str) -> str:
+    return " / ".join(bold.format(escape(each.text)) if each.best else escape(each.text) for each in line)
 
 
 def _printed(table: PaperTable) -> dict[str, list[_Lines]]:
