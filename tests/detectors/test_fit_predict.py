@@ -18,7 +18,7 @@ from anomalib.models.image.patchcore.torch_model import PatchcoreModel as Anomal
 from torch import nn
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.detectors.backbones import WeightsMismatch, WeightsMissing, read_weights, use_weights
+from shopfloor.detectors.backbones import WeightsMismatch, WeightsMissing, read_weights, use_networks
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartDataModule
 from shopfloor.detectors.fit import fit
@@ -187,7 +187,7 @@ def test_nothing_is_written(train, test, patchcore, working_directory):
 
 def test_patchcore_is_anomalibs_and_its_scores_are_raw(patchcore, test):
     scores, maps = scores_and_maps(patchcore, test)
-    with use_weights("tf_efficientnet_lite0", read_weights("tf_efficientnet_lite0", LITE0)):
+    with use_networks({"tf_efficientnet_lite0": read_weights("tf_efficientnet_lite0", LITE0)}):
         reference = AnomalibPatchcoreModel(["blocks.2", "blocks.4"], "tf_efficientnet_lite0").eval()
     reference.memory_bank = patchcore["state_dict"]["model.memory_bank"]
     assert len(reference.memory_bank) == N_TRAIN * (S // 8) ** 2 // 5

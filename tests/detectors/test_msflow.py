@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.detectors.backbones import read_weights, use_weights
+from shopfloor.detectors.backbones import read_weights, use_networks
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.fit import fit
 from shopfloor.detectors.msflow import Msflow, lightning_model
@@ -198,7 +198,7 @@ def with_explicit_padding(module):
 @pytest.mark.parametrize("padding", ["reflect", "zeros"])
 def test_features_are_those_of_torchvision_pooled(padding):
     network: Any = torchvision.models.resnet18().eval()
-    with use_weights("resnet18", network.state_dict()):
+    with use_networks({"resnet18": network.state_dict()}):
         pyramid = FeaturePyramid("resnet18", RESNET_LAYERS, padding=padding)
     images = noise(2, 3, S, S)
     if padding == "reflect":
@@ -213,7 +213,7 @@ def test_features_are_those_of_torchvision_pooled(padding):
 
 
 def test_network_with_paddings_of_its_own(weights):
-    with use_weights(LITE0, weights):
+    with use_networks({LITE0: weights}):
         pyramid = FeaturePyramid(LITE0, LITE0_LAYERS)
     named = pyramid.feature_extractor.feature_extractor.named_modules()
     convolutions = {name: m for name, m in named if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1)}
@@ -725,7 +725,7 @@ def test_training_step_does_not_look_at_labels():
 
 def test_weights_can_be_those_of_timm():
     network = timm.create_model("resnet18")
-    with use_weights("resnet18.tv_in1k", network.state_dict()):
+    with use_networks({"resnet18.tv_in1k": network.state_dict()}):
         detector = Msflow("resnet18.tv_in1k", blocks=[1, 1, 1], **WITHOUT_PARTS)
     extractor = detector.model.feature_pyramid.feature_extractor.feature_extractor
     assert torch.equal(extractor.state_dict()["conv1.weight"], network.state_dict()["conv1.weight"])

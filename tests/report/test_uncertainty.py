@@ -10,7 +10,7 @@ import pytest
 
 from shopfloor.metrics import image_metrics
 from shopfloor.report.page.headline import certainty
-from shopfloor.report.statistics.uncertainty import certainty_tables, differences, intervals, leader
+from shopfloor.report.statistics.uncertainty import certainty_tables, leader
 from shopfloor.report.tables.baseline import rows_of
 from tests.report.conftest import value_rows, with_kinds
 
@@ -50,7 +50,7 @@ def values_of(lines):
 
 def test_one_line_per_cell_and_metric_with_the_value_of_the_metrics_table():
     scores = together(cell("p"), cell("q", noise=1.0), cell("p", condition="noise_4", n_bad=20, seed=7))
-    table = intervals(scores, SETTINGS)
+    table = certainty_tables(scores, SETTINGS)[0]
     assert len(table) == 3 * len(NAMES)
     for key, lines in scores.groupby(["detector", "condition", "seed"]):
         own = rows_of(table, dict(zip(["detector", "condition", "seed"], key, strict=True)))
@@ -71,7 +71,7 @@ def test_interval_is_that_of_slow_resampling():
             for _ in range(1500)
         ]
     )
-    table = intervals(scores, {**SETTINGS, "resamples": 4000, "level": 0.8}).set_index("metric")
+    table = certainty_tables(scores, {**SETTINGS, "resamples": 4000, "level": 0.8})[0].set_index("metric")
     for name in ("image_auroc", "image_f1max", "image_pg2", "image_pb2"):
         expected = slow[name].quantile([0.1, 0.9])
         assert [*table.loc[name, ["low", "high"]]] == pytest.approx([*expected], abs=0.25 * np.ptp(expected) + 1e-9)
@@ -129,14 +129,14 @@ def test_categories_are_drawn_for_themselves():
 
 
 def test_the_value_itself_is_no_resample():
-    line = intervals(cell("p"), {**SETTINGS, "resamples": 1}).iloc[0]
+    line = certainty_tables(cell("p"), {**SETTINGS, "resamples": 1})[0].iloc[0]
     assert line["low"] == line["high"] != line["value"]
 
 
 def test_detectors_are_given_the_same_draws():
     """The same scores in another unit differ by exactly 0 in every resample; nearly the same ones by very little."""
     same = together(cell("p"), cell("q").assign(pred_score=lambda lines: 10 * lines["pred_score"] - 3))
-    pairs = differences(same, SETTINGS)
+    pairs = certainty_tables(same, SETTINGS)[2]
     assert (pairs[["difference", "low", "high"]] == 0).all(axis=None)
     assert pairs["inside_noise"].all()
     single, _, near = certainty_tables(together(cell("p"), cell("q", noise=0.1)), SETTINGS)
@@ -145,7 +145,7 @@ def test_detectors_are_given_the_same_draws():
 
 
 def test_a_clear_difference_is_outside_the_noise():
-    pairs = differences(together(cell("p", shift=3.0), cell("q", shift=0.3, noise=2.0)), SETTINGS)
+    pairs = certainty_tables(together(cell("p", shift=3.0), cell("q", shift=0.3, noise=2.0)), SETTINGS)[2]
     line = pairs[pairs["metric"] == "image_auroc"].iloc[0]
     assert line["low"] > 0 and not line["inside_noise"]
 
@@ -203,7 +203,7 @@ def test_groups_that_are_measured_apart_have_the_mean_of_their_values():
     scores.loc[60:, "defect_type"] = "structural"
     scores.loc[60:, "pred_score"] += 2
     groups = pd.DataFrame({"dataset": "loco", "test_set_kind": ["full"] * 2, "group": ["structural", "logical"]})
-    table = intervals(scores, SETTINGS).set_index("metric")
+    table = certainty_tables(scores, SETTINGS)[0].set_index("metric")
     apart = certainty_tables(scores, SETTINGS, group_metrics=groups)[0].set_index("metric")
     is_good = scores["label"] == "good"
     parts = [values_of(scores[is_good | (scores["defect_type"] == name)]) for name in ("logical", "structural")]
@@ -246,7 +246,7 @@ def test_different_images_cannot_be_compared():
     with pytest.raises(ValueError, match="'003.png'"):
         certainty_tables(together(cell("p"), swapped), SETTINGS)
     with pytest.raises(ValueError, match="Two scores of the same image"):
-        intervals(together(cell("p"), cell("p").iloc[:1]), SETTINGS)
+        certainty_tables(together(cell("p"), cell("p").iloc[:1]), SETTINGS)
 
 
 def test_only_the_baseline_is_compared():
@@ -261,7 +261,7 @@ def test_only_the_baseline_is_compared():
 
 def test_image_sizes_are_compared_apart():
     scores = together(cell("p"), cell("q", noise=1.0), cell("p", image_size=128), cell("q", noise=1.0, image_size=128))
-    pairs = differences(scores, SETTINGS)
+    pairs = certainty_tables(scores, SETTINGS)[2]
     assert list(pairs.loc[pairs["metric"] == "image_auroc", "image_size"]) == [128, 256]
 
 
@@ -289,7 +289,7 @@ def test_no_scores_are_empty_tables():
 def test_long_grids_say_how_far_they_are(caplog):
     scores = together(*(cell("p", seed=seed, n_good=3, n_bad=3) for seed in range(101)))
     with caplog.at_level(logging.INFO, logger="shopfloor.report.statistics.uncertainty"):
-        intervals(scores, {**SETTINGS, "resamples": 2})
+        certainty_tables(scores, {**SETTINGS, "resamples": 2})
     assert [record.getMessage() for record in caplog.records] == [
         "Intervals of 100 of 101 cells are there.", "Intervals of 101 of 101 cells are there."
     ]  # fmt: skip

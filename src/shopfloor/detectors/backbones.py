@@ -7,7 +7,7 @@ every class that asks timm or torchvision for a pretrained network, whether or n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -91,16 +91,6 @@ def _check_name(name: str) -> None:
     if not timm.is_model(architecture):
         similar = ", ".join(get_close_matches(architecture, timm.list_models())) or "see timm.list_models()"
         raise WeightsMissing(f"Backbone '{name}': timm has no network of this name. Similar names: {similar}.")
-
-
-def use_weights(name: str, state_dict: StateDict) -> AbstractContextManager[None]:
-    """:func:`use_networks` for a model with one network.
-
-    Args:
-        name: Name of the network.
-        state_dict: Its weights.
-    """
-    return use_networks({name: state_dict})
 
 
 @contextmanager

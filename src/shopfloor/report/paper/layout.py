@@ -60,7 +60,7 @@ def _cases_of_run(block: Mapping[str, Any], known: pd.DataFrame) -> list[Mapping
 
 
 def detectors_of(methods: Sequence[str], columns: Sequence[TableColumn], run: RunValues) -> list[str]:
-    """List the detectors that have a row, the paper\'s first."""
+    """List the detectors that have a row, the paper's first."""
     if run.follows_paper:
         return list(methods)
     shown = {(dataset, *column.selection) for column in columns for dataset in column.members}

@@ -87,16 +87,6 @@ def certainty_tables(
     return intervals, mean_intervals, differences
 
 
-def intervals(scores: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """The first of the `certainty_tables`."""
-    return certainty_tables(scores, settings)[0]
-
-
-def differences(scores: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """The last of the `certainty_tables`."""
-    return certainty_tables(scores, settings)[2]
-
-
 class Leader(NamedTuple):
     """The best detector of a metric, and how sure that is.
 
