@@ -16,7 +16,7 @@ import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 
-from shopfloor.catalog.atomic_write import written_whole
+from shopfloor.catalog.atomic_write import atomic_write
 from shopfloor.catalog.traces import Saved, Source, Trace, file_id, stamp
 from shopfloor.experiments.grid import expand_experiments
 from shopfloor.pipeline_registry import experiment_pipeline
@@ -84,7 +84,7 @@ def finish(pipeline: Pipeline, catalog: DataCatalog) -> None:
         results = {}
         for name in node.outputs:
             path = Path(catalog.get(name)._filepath)  # type: ignore[union-attr]
-            with written_whole(path, is_precious=False) as partial:
+            with atomic_write(path, is_durable=False) as partial:
                 partial.write_text(name, encoding="utf-8")
             saved = stamp(path)
             assert saved is not None

@@ -46,17 +46,17 @@ class TextureHooks:
                     ) from error
 
 
-class AccountHooks:
-    """Prints the table of datasets as soon as it is made, and names its file."""
+class DatasetSummaryHooks:
+    """Prints the summary of the datasets as soon as it is made, and names its file."""
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
         """Print the table."""
-        from shopfloor.pipelines.data_prep.pipeline import ACCOUNT
-        from shopfloor.readers.summary import account_text
+        from shopfloor.pipelines.data_prep.pipeline import DATASET_SUMMARY
+        from shopfloor.readers.summary import summary_text
 
-        if dataset_name == ACCOUNT:
-            logger.info("Datasets:\n\n%s\n", account_text(data))
+        if dataset_name == DATASET_SUMMARY:
+            logger.info("Datasets:\n\n%s\n", summary_text(data))
 
 
 class ReportPathHooks:
@@ -82,12 +82,12 @@ class ReportPathHooks:
 
 
 def _name_reports(pipeline: Pipeline, catalog: CatalogProtocol, since_ns: int) -> None:
-    from shopfloor.pipelines.data_prep.pipeline import ACCOUNT
+    from shopfloor.pipelines.data_prep.pipeline import DATASET_SUMMARY
     from shopfloor.pipelines.reporting.pipeline import REPORT_TAG
 
     traces: Any = catalog.get("traces")
     for node in pipeline.nodes:
-        if REPORT_TAG not in node.tags and ACCOUNT not in node.outputs:
+        if REPORT_TAG not in node.tags and DATASET_SUMMARY not in node.outputs:
             continue
         trace = traces.read(node.name)
         if trace and trace.results and trace.recorded_ns >= since_ns:

@@ -3,7 +3,7 @@
 import warnings
 
 from shopfloor.config import ProjectConfigLoader
-from shopfloor.hooks import AccountHooks, ReportPathHooks, TextureHooks
+from shopfloor.hooks import DatasetSummaryHooks, ReportPathHooks, TextureHooks
 from shopfloor.session import ShopfloorSession
 
 # Dataset names hold dots by design ("<stage>.<cell>.<what>"); Kedro warns about each pair of stages they cross.
@@ -23,6 +23,6 @@ CONFIG_LOADER_ARGS = {
     "merge_strategy": {"parameters": "soft"},
 }
 SESSION_CLASS = ShopfloorSession
-HOOKS = (TextureHooks(), AccountHooks(), ReportPathHooks())
+HOOKS = (TextureHooks(), DatasetSummaryHooks(), ReportPathHooks())
 # kedro-viz's run hook warns on every partial run; `kedro viz` works without it.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-viz",)

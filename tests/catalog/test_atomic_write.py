@@ -14,7 +14,7 @@ from kedro.io import DatasetError
 from PIL import Image
 
 from shopfloor.catalog.atomic import CSVDataset, FigureDataset, JSONDataset, ParquetDataset, PictureDataset, TextDataset
-from shopfloor.catalog.atomic_write import CannotWriteError, write_problem, written_whole
+from shopfloor.catalog.atomic_write import CannotWriteError, atomic_write, write_problem
 from shopfloor.catalog.checkpoint import CheckpointDataset
 from shopfloor.catalog.folder import RenderedFolderDataset
 from shopfloor.catalog.image_stack import ImageStackDataset, LazyStack
@@ -86,11 +86,11 @@ def test_a_full_disk_and_a_read_only_one(tmp_path: Path) -> None:
     with small_disk(tmp_path, 64):
         with (
             pytest.raises(CannotWriteError, match="the disk is full. Make room"),
-            written_whole(tmp_path / "a") as file,
+            atomic_write(tmp_path / "a") as file,
         ):
             file.write_bytes(b"x" * 100_000)
         make_read_only(tmp_path)
-        with pytest.raises(CannotWriteError, match="read-only. Mount it"), written_whole(tmp_path / "b" / "a") as file:
+        with pytest.raises(CannotWriteError, match="read-only. Mount it"), atomic_write(tmp_path / "b" / "a") as file:
             file.write_bytes(b"x")
         assert list(tmp_path.iterdir()) == []
 
@@ -99,7 +99,7 @@ def test_a_folder_without_permission(closed_folder: Path) -> None:
     with (
         ordinary_user(),
         pytest.raises(CannotWriteError, match=f"may not write in {closed_folder}. Give the folder to this user"),
-        written_whole(closed_folder / "a") as file,
+        atomic_write(closed_folder / "a") as file,
     ):
         file.write_bytes(b"x")
 
@@ -107,7 +107,7 @@ def test_a_folder_without_permission(closed_folder: Path) -> None:
 def test_an_error_that_is_not_about_the_file_stays_what_it_is(tmp_path: Path) -> None:
     unreadable = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/images/1.png")
     assert write_problem(unreadable, tmp_path / "data" / "a.npy") is None
-    with pytest.raises(ValueError, match="no number"), written_whole(tmp_path / "a") as file:
+    with pytest.raises(ValueError, match="no number"), atomic_write(tmp_path / "a") as file:
         file.write_bytes(b"x")
         raise ValueError("no number")
     assert list(tmp_path.iterdir()) == []

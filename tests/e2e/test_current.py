@@ -79,7 +79,7 @@ def test_the_advice_of_a_changed_folder_followed_to_the_letter(project: Path) ->
     assert code == 1 and "Traceback" not in output
     flat = " ".join(output.split())
     assert "[FOLDER_CHANGED] mine/bolt: 1 image or mask added" in flat and "bolt/test/good/new.bmp" in flat
-    assert re.search(r"2 trainings rested on it \(\d+\.\d min when made\)", flat), "of both experiments"
+    assert re.search(r"2 trainings rested on it \(\d+(\.\d)? (s|min|h) when made\)", flat), "of both experiments"
     assert results(project) == before, "nothing of the old results is touched"
     (advice,) = (line.strip() for line in output.splitlines() if line.strip().startswith("kedro run"))
     assert advice == f"kedro run {options[0]} {options[1]},accept_changed=mine --only-missing-outputs"

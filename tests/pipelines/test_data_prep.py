@@ -23,7 +23,7 @@ from shopfloor.pipelines.data_prep.nodes import (
 )
 from shopfloor.readers import DatasetError
 from shopfloor.readers.category_files import Expected
-from shopfloor.readers.summary import account_text, check_line
+from shopfloor.readers.summary import check_line, summary_text
 from shopfloor.runners.missing import MissingResult
 
 
@@ -183,7 +183,7 @@ def test_the_account_holds_every_category_with_what_was_found_and_expected(root:
     assert (first["train_good"], first["test_good"], first["test_bad"]) == (4, 1, 3)
     assert first["sizes"] == "4 sizes, most often 64 x 64" or first["sizes"] == "4 sizes, most often 128 x 128"
     assert table.loc[1:, "train_good"].isna().all(), "what could not be read has no counts, not 0"
-    text = account_text(table)
+    text = summary_text(table)
     assert "d, CC0, https://example.org" in text
     assert "folder x does not exist. Download it." in text and "1 of 3 categories passed" in text
 
@@ -192,7 +192,7 @@ def test_counts_are_shown_beside_the_published_ones(root: Path) -> None:
     index = index_of({"root": str(root)})
     line = check_line(index, Expected(train_good=400, test_bad=3), [])
     names = {"dataset": "d", "category": "part", "licence": "", "project_page": ""}
-    text = account_text(account_for_datasets(line, categories=[names]))
+    text = summary_text(account_for_datasets(line, categories=[names]))
     row = next(row for row in text.splitlines() if row.strip().startswith("part"))
     assert row.split()[1:5] == ["passed", "4/400", "1", "3/3"]
 

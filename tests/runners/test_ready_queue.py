@@ -7,7 +7,7 @@ from pathlib import Path
 from kedro.pipeline.node import Node
 
 from shopfloor.runners.cells import GPU
-from shopfloor.runners.ready_queue import Frontier
+from shopfloor.runners.ready_queue import ReadyQueue
 from tests.runners.stub_grid import make_pipeline
 
 
@@ -15,30 +15,30 @@ def place_of(node: Node) -> str:
     return "GPU" if GPU in node.tags else "CPU"
 
 
-def drain(frontier: Frontier) -> list[str]:
+def drain(queue: ReadyQueue) -> list[str]:
     """Take and settle everything, what rests on something first."""
     taken = []
-    while node := frontier.take("CPU") or frontier.take("GPU"):
+    while node := queue.take("CPU") or queue.take("GPU"):
         taken.append(node.name)
-        frontier.settle(node)
+        queue.settle(node)
     return taken
 
 
 def test_a_cell_is_finished_before_the_next_is_begun(tmp_path: Path) -> None:
-    frontier = Frontier(make_pipeline(tmp_path, 2), place_of, lambda node: False)
-    assert drain(frontier) == [
+    queue = ReadyQueue(make_pipeline(tmp_path, 2), place_of, lambda node: False)
+    assert drain(queue) == [
         "prepare", "cell_0000.fit", "cell_0000.measure", "cell_0001.fit", "cell_0001.measure", "report"
     ]  # fmt: skip
-    assert not frontier.is_ready
+    assert not queue.is_ready
 
 
 def test_what_rests_on_nodes_that_are_left_out_is_ready_at_once(tmp_path: Path) -> None:
-    frontier = Frontier(make_pipeline(tmp_path, 2), place_of, lambda node: "report" not in node.name)
-    assert frontier.is_ready and drain(frontier) == ["report"]
+    queue = ReadyQueue(make_pipeline(tmp_path, 2), place_of, lambda node: "report" not in node.name)
+    assert queue.is_ready and drain(queue) == ["report"]
 
 
 def test_a_node_waits_for_all_its_makers(tmp_path: Path) -> None:
-    frontier = Frontier(make_pipeline(tmp_path, 2), place_of, lambda node: False)
-    assert frontier.take("GPU") is None
-    prepare = frontier.take("CPU")
-    assert prepare is not None and frontier.take("CPU") is None and not frontier.is_ready
+    queue = ReadyQueue(make_pipeline(tmp_path, 2), place_of, lambda node: False)
+    assert queue.take("GPU") is None
+    prepare = queue.take("CPU")
+    assert prepare is not None and queue.take("CPU") is None and not queue.is_ready

@@ -1,4 +1,4 @@
-"""Kedro's file datasets, saved whole or not at all.
+"""Save Kedro's file datasets by an atomic write: whole or not at all.
 
 The datasets of kedro-datasets write in place: a run that is killed while it saves leaves half a file, and a half
 file counts as finished for ``kedro run --only-missing-outputs``. These save to a temporary name in the same folder
@@ -21,7 +21,7 @@ from kedro_datasets import json, pandas, pillow, text
 from kedro_datasets._typing import ImagePreview, TablePreview
 from PIL import Image
 
-from shopfloor.catalog.atomic_write import written_whole
+from shopfloor.catalog.atomic_write import atomic_write
 from shopfloor.catalog.result_table import COLUMN_TYPES, marked_table, unmarked_table
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 _UTF8 = {"open_args_save": {"mode": "w", "encoding": "utf-8"}, "open_args_load": {"mode": "r", "encoding": "utf-8"}}
 
 
-class SaveWhole:
+class AtomicSave:
     """Mixin for a file dataset of kedro-datasets on a local disk: save to a temporary name, then rename."""
 
     _filepath: PurePosixPath
 
     def save(self, data: Any) -> None:
         final = Path(self._filepath)
-        with written_whole(final) as partial:
+        with atomic_write(final) as partial:
             self._filepath = PurePosixPath(partial)
             try:
                 super().save(data)  # type: ignore[misc]  # the file dataset that this is mixed into
@@ -50,13 +50,13 @@ def _of_files_only(preview: Callable[..., Any]) -> Callable[..., Any]:
     """No preview of a file that is not there; else kedro-viz warns of every result that no run has made yet."""
 
     @wraps(preview)
-    def preview_if_there(self: SaveWhole, *args: Any, **kwargs: Any) -> Any:
+    def preview_if_there(self: AtomicSave, *args: Any, **kwargs: Any) -> Any:
         return preview(self, *args, **kwargs) if Path(self._filepath).is_file() else None
 
     return preview_if_there
 
 
-class ParquetDataset(SaveWhole, pandas.ParquetDataset):
+class ParquetDataset(AtomicSave, pandas.ParquetDataset):
     """A table that programs read, as Parquet with the types of its columns."""
 
     DEFAULT_SAVE_ARGS: ClassVar[dict[str, Any]] = {"index": False}
@@ -64,7 +64,7 @@ class ParquetDataset(SaveWhole, pandas.ParquetDataset):
     preview = _of_files_only(pandas.ParquetDataset.preview)
 
 
-class CSVDataset(SaveWhole, pandas.CSVDataset):
+class CSVDataset(AtomicSave, pandas.CSVDataset):
     """A table of results as CSV: types as :mod:`shopfloor.catalog.result_table` says, no text that spreadsheets run."""
 
     DEFAULT_LOAD_ARGS: ClassVar[dict[str, Any]] = {
@@ -91,7 +91,7 @@ class CSVDataset(SaveWhole, pandas.CSVDataset):
         )
 
 
-class JSONDataset(SaveWhole, json.JSONDataset):
+class JSONDataset(AtomicSave, json.JSONDataset):
     """Plain data as JSON."""
 
     DEFAULT_FS_ARGS = _UTF8
@@ -99,13 +99,13 @@ class JSONDataset(SaveWhole, json.JSONDataset):
     preview = _of_files_only(json.JSONDataset.preview)
 
 
-class TextDataset(SaveWhole, text.TextDataset):
+class TextDataset(AtomicSave, text.TextDataset):
     """A text file, e.g. the HTML report."""
 
     DEFAULT_FS_ARGS = _UTF8
 
 
-class FigureDataset(SaveWhole, json.JSONDataset):
+class FigureDataset(AtomicSave, json.JSONDataset):
     """A figure as its Vega-Lite specification, which any Vega-Lite program draws; loaded, an Altair chart."""
 
     DEFAULT_FS_ARGS = _UTF8
@@ -128,11 +128,11 @@ class FigureDataset(SaveWhole, json.JSONDataset):
         return ImagePreview(b64encode(png(super().load())).decode("ascii"))
 
 
-class PictureDataset(SaveWhole, pillow.ImageDataset):
+class PictureDataset(AtomicSave, pillow.ImageDataset):
     """A picture as PNG or JPEG."""
 
     def save(self, data: Image.Image) -> None:
-        with written_whole(Path(self._filepath)) as partial:
+        with atomic_write(Path(self._filepath)) as partial:
             partial.write_bytes(encoded(data, partial.suffix, **self._save_args))
 
     @_of_files_only

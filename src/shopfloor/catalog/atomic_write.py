@@ -1,4 +1,7 @@
-"""Files that appear under their name when they are whole, and one clear error when they cannot be written."""
+"""Write files that appear under their name when they are whole, and one clear error when they cannot be written.
+
+By hand: the transactions of fsspec neither wait for the disk nor say what hinders and what to do.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +32,18 @@ def partial_name(path: Path) -> Path:
     return path.with_name(f".partial-{_WRITER}-{path.name}")
 
 
-def name_of_partial(partial: Path) -> str:
+def final_name(partial: Path) -> str:
     """The name that a file of a temporary name would have got."""
     return re.sub(r"^\.partial-[0-9a-f]{8}-", "", partial.name)
 
 
 @contextmanager
-def written_whole(final: Path, *, is_precious: bool = True) -> Iterator[Path]:
+def atomic_write(final: Path, *, is_durable: bool = True) -> Iterator[Path]:
     """Give the temporary path to write; afterwards the file has its own name, or after an error is gone.
 
     Args:
         final: The file or folder that is to be.
-        is_precious: Whether the content must be on the disk before it gets its name, so that a power cut leaves the old
+        is_durable: Whether the content must be on the disk before it gets its name, so that a power cut leaves the old
             or the new file and not half of one. False for what is worth less than the waiting.
 
     Raises:
@@ -50,8 +53,8 @@ def written_whole(final: Path, *, is_precious: bool = True) -> Iterator[Path]:
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        if is_precious:
-            _settle(partial)
+        if is_durable:
+            _sync(partial)
         partial.replace(final)
     except BaseException as error:
         with suppress(OSError):
@@ -61,7 +64,7 @@ def written_whole(final: Path, *, is_precious: bool = True) -> Iterator[Path]:
         raise
 
 
-def _settle(partial: Path) -> None:
+def _sync(partial: Path) -> None:
     """Bring the content to the disk, and set its time back a little.
 
     Whatever changes the file afterwards then gives it another time, also on a file system that counts in seconds: a

@@ -7,7 +7,7 @@ from typing import Any
 
 from kedro.io import AbstractDataset
 
-from shopfloor.catalog.atomic_write import written_whole
+from shopfloor.catalog.atomic_write import atomic_write
 
 
 class CheckpointDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):
@@ -21,7 +21,7 @@ class CheckpointDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):
         import torch
 
         # Through a file of Python's: when the disk is full, PyTorch's own writer does not say so.
-        with written_whole(self._filepath) as partial, partial.open("wb") as file:
+        with atomic_write(self._filepath) as partial, partial.open("wb") as file:
             torch.save(data, file)
 
     def load(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from kedro.io import AbstractDataset
 from PIL import Image
 
 from shopfloor.catalog.atomic import encoded
-from shopfloor.catalog.atomic_write import written_whole
+from shopfloor.catalog.atomic_write import atomic_write
 
 
 class RenderedFolderDataset(AbstractDataset[dict[str, np.ndarray], Path]):
@@ -22,7 +22,7 @@ class RenderedFolderDataset(AbstractDataset[dict[str, np.ndarray], Path]):
         self.metadata = metadata
 
     def save(self, data: dict[str, np.ndarray]) -> None:
-        with written_whole(self._filepath) as partial:
+        with atomic_write(self._filepath) as partial:
             for name, pixels in data.items():
                 path = partial / PurePosixPath(name)
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
-from shopfloor.catalog.atomic_write import written_whole
+from shopfloor.catalog.atomic_write import atomic_write
 from shopfloor.catalog.traces import Stamp, file_id, stamp, value_id
 
 #: Ends a stack's file; before it lies the length of the table of rows, as eight bytes.
@@ -63,7 +63,7 @@ class ImageStackDataset(AbstractDataset[LazyStack | np.ndarray, np.ndarray]):
     def save(self, data: LazyStack | np.ndarray) -> None:
         if isinstance(data, np.ndarray):
             data = LazyStack(iter(data), len(data), data.shape[1:], data.dtype.str)
-        with written_whole(self._filepath) as partial:
+        with atomic_write(self._filepath) as partial:
             id = _write_stack(partial, data)
         self._saved = id, stamp(self._filepath)
 
@@ -246,7 +246,7 @@ class ImagePartDataset(AbstractDataset[ImagePart, ImagePart]):
         stack = os.path.relpath(Path(stack_file).resolve(), self._filepath.parent.resolve())
         table = data.table.copy()
         table.attrs = {"stack": Path(stack).as_posix()}
-        with written_whole(self._filepath) as partial:
+        with atomic_write(self._filepath) as partial:
             partial.write_bytes(table.to_parquet(index=False))
 
     def load(self) -> ImagePart:

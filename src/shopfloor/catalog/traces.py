@@ -20,7 +20,7 @@ from urllib.parse import quote
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
-from shopfloor.catalog.atomic_write import written_whole
+from shopfloor.catalog.atomic_write import atomic_write
 
 Stamp = list[int] | str
 """Size in bytes, modification and change time in nanoseconds of a file; of a folder, a digest of those of its files.
@@ -182,7 +182,7 @@ class TracesDataset(AbstractDataset[NoReturn, pd.DataFrame]):
 
     def write(self, trace: Trace) -> None:
         """Write a trace."""
-        with written_whole(self.path(trace.node), is_precious=False) as partial:
+        with atomic_write(self.path(trace.node), is_durable=False) as partial:
             partial.write_text(json.dumps(asdict(trace), separators=(",", ":")), encoding="utf-8")
 
     def saved(self, dataset: Any) -> Saved:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 COUNTED = (("train", "good"), ("train", "bad"), ("val", "good"), ("test", "good"), ("test", "bad"))
 COUNT_COLUMNS = [f"{split}_{label}{suffix}" for split, label in COUNTED for suffix in ("", "_expected")]
-ACCOUNT_COLUMNS = [
+SUMMARY_COLUMNS = [
     "dataset",
     "category",
     "status",
@@ -66,11 +66,11 @@ def _sizes(index: pd.DataFrame) -> str:
     return f"{width} x {height}" if len(sizes) == 1 else f"{len(sizes)} sizes, most often {width} x {height}"
 
 
-def account_text(table: pd.DataFrame) -> str:
+def summary_text(table: pd.DataFrame) -> str:
     """The table for a terminal: a block per dataset, ``found/expected`` counts, what to do about the missing ones.
 
     Args:
-        table: One line per category with ``ACCOUNT_COLUMNS``.
+        table: One line per category with ``SUMMARY_COLUMNS``.
 
     Returns:
         Several lines without a final line break.

@@ -30,8 +30,8 @@ from shopfloor.runners.dask_cluster import ATTEMPTS, ClusterError, ClusterOption
 from shopfloor.runners.dask_worker import run_node
 from shopfloor.runners.failures import Failure
 from shopfloor.runners.grid_runner import GridRunner
-from shopfloor.runners.ready_queue import Frontier
-from shopfloor.runners.run_state import Ledger
+from shopfloor.runners.ready_queue import ReadyQueue
+from shopfloor.runners.run_state import RunState
 
 logger = logging.getLogger(__name__)
 
@@ -68,11 +68,11 @@ class DaskRunner(GridRunner):
         super().__init__(shard, is_async)
         self._options = ClusterOptions(address, gpus, workers, memory_limit, threads)
 
-    def _execute(self, pipeline: Pipeline, ledger: Ledger, hook_manager: PluginManager, run_id: str | None) -> None:
-        _refuse_memory_datasets(pipeline, ledger.catalog)
+    def _execute(self, pipeline: Pipeline, state: RunState, hook_manager: PluginManager, run_id: str | None) -> None:
+        _refuse_memory_datasets(pipeline, state.catalog)
         with connect(self._options) as client, _forwarded_logs(client):
             logger.info("Dask's dashboard: %s", client.dashboard_link)
-            _Dispatch(client, pipeline, ledger, self._options.uses_gpus, run_id).run()
+            _Dispatch(client, pipeline, state, self._options.uses_gpus, run_id).run()
 
 
 class _Dispatch:
@@ -82,17 +82,17 @@ class _Dispatch:
         self,
         client: Client,
         pipeline: Pipeline,
-        ledger: Ledger,
+        state: RunState,
         uses_gpus: bool,
         run_id: str | None,
     ) -> None:
         self._client = client
-        self._ledger = ledger
+        self._state = state
         self._uses_gpus = uses_gpus
         self._run_id = run_id
-        self._frontier = Frontier(pipeline, self._place_of, ledger.skips)
+        self._queue = ReadyQueue(pipeline, self._place_of, state.skips)
         self._places = _Places(client)
-        ledger.progress.workers = max(1, self._places.free(_ON_GPU if uses_gpus else _ON_CPU))
+        state.progress.workers = max(1, self._places.free(_ON_GPU if uses_gpus else _ON_CPU))
         self._running: dict[str, Node] = {}
         self._waited = False
         self._busy = {_ON_GPU: 0, _ON_CPU: 0}
@@ -116,7 +116,7 @@ class _Dispatch:
             self._fill(futures)
             while self._running or self._wait():
                 if self._running:
-                    self._book(*next(futures))
+                    self._record(*next(futures))
                 self._fill(futures)
         finally:
             with suppress(OSError):  # the scheduler may have gone
@@ -124,7 +124,7 @@ class _Dispatch:
 
     def _wait(self) -> bool:
         """Give workers time to come when none can take what is ready; False when there is nothing to wait for."""
-        if not self._frontier.is_ready:
+        if not self._queue.is_ready:
             return False
         if not self._waited:
             logger.info("Waiting for a worker that can take the next step.")
@@ -135,7 +135,7 @@ class _Dispatch:
     def _fill(self, futures: as_completed) -> None:
         """Hand out as many nodes as workers are free."""
         for place in tuple(self._busy):
-            while self._busy[place] < self._places.free(place) and (node := self._frontier.take(place)) is not None:
+            while self._busy[place] < self._places.free(place) and (node := self._queue.take(place)) is not None:
                 futures.add(self._submit(node, place))
 
     def _submit(self, node: Node, place: str) -> Future:
@@ -144,13 +144,13 @@ class _Dispatch:
         self._busy[place] += 1
         return self._client.submit(
             run_node,
-            *(project.PACKAGE_NAME, self._ledger.work(node), self._run_id),
+            *(project.PACKAGE_NAME, self._state.work(node), self._run_id),
             key=key,
             pure=False,
             resources={place: 1} if self._places.is_resource(place) else None,
         )
 
-    def _book(self, future: Future, result: Any) -> None:
+    def _record(self, future: Future, result: Any) -> None:
         node = self._running.pop(str(future.key))
         self._busy[self._place_of(node)] -= 1
         if future.status in {"cancelled", "lost"}:
@@ -159,11 +159,11 @@ class _Dispatch:
                 "--only-missing-outputs goes on from here."
             )
         if isinstance(result, Trace):
-            self._ledger.finished(node, result)
+            self._state.finished(node, result)
         else:
             failure = result if isinstance(result, Failure) else _of_dask(result[1])  # type, error, traceback
-            self._ledger.failed(node, failure)
-        self._frontier.settle(node)
+            self._state.failed(node, failure)
+        self._queue.settle(node)
 
 
 class _Places:

@@ -31,7 +31,7 @@ from shopfloor.runners.lock import hold
 from shopfloor.runners.partial_files import remove_partial_files
 from shopfloor.runners.progress import Progress
 from shopfloor.runners.refusals import Accepted, refuse_changed_folders, refuse_outdated_inputs, refuse_untraced
-from shopfloor.runners.run_state import Ledger
+from shopfloor.runners.run_state import RunState
 from shopfloor.runners.shards import Shard, fingerprint
 
 logger = logging.getLogger(__name__)
@@ -58,8 +58,8 @@ class GridRunner(AbstractRunner):
         self._shard = Shard.parse(shard)
 
     @abstractmethod
-    def _execute(self, pipeline: Pipeline, ledger: Ledger, hook_manager: PluginManager, run_id: str | None) -> None:
-        """Run every node whose inputs are there, and book what becomes of it."""
+    def _execute(self, pipeline: Pipeline, state: RunState, hook_manager: PluginManager, run_id: str | None) -> None:
+        """Run every node whose inputs are there, and record what becomes of it."""
 
     def run(
         self,
@@ -131,13 +131,13 @@ class GridRunner(AbstractRunner):
         if hook_manager is None:
             raise ValueError("A hook manager is needed, as a Kedro session gives one.")
         freshness, only_missing = self._prepared
-        ledger = Ledger(catalog, freshness, Progress(pipeline), only_missing)
+        state = RunState(catalog, freshness, Progress(pipeline), only_missing)
         try:
-            self._execute(pipeline, ledger, hook_manager, run_id)
+            self._execute(pipeline, state, hook_manager, run_id)
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
             logger.warning("Interrupted. The same command with --only-missing-outputs goes on from here.")
             raise
-        ledger.close()
+        state.close()
 
 
 def _only(pipeline: Pipeline, nodes: list[Node]) -> Pipeline:

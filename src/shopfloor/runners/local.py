@@ -8,19 +8,19 @@ from pluggy import PluginManager
 from shopfloor.runners.execution import make
 from shopfloor.runners.failures import Failure
 from shopfloor.runners.grid_runner import GridRunner
-from shopfloor.runners.run_state import Ledger
+from shopfloor.runners.run_state import RunState
 
 
 class LocalRunner(GridRunner):
     """Runs a grid on one process, stage by stage."""
 
-    def _execute(self, pipeline: Pipeline, ledger: Ledger, hook_manager: PluginManager, run_id: str | None) -> None:
+    def _execute(self, pipeline: Pipeline, state: RunState, hook_manager: PluginManager, run_id: str | None) -> None:
         for node in pipeline.nodes:
-            if ledger.skips(node):
+            if state.skips(node):
                 continue
             try:
-                trace = make(ledger.work(node), hook_manager, run_id)
+                trace = make(state.work(node), hook_manager, run_id)
             except Exception as error:
-                ledger.failed(node, Failure.of(error))
+                state.failed(node, Failure.of(error))
             else:
-                ledger.finished(node, trace)
+                state.finished(node, trace)

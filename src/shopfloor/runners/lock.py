@@ -4,7 +4,8 @@ Shards of a grid (:mod:`shopfloor.runners.shards`) make different files, so seve
 
 A lock is a file of its own name in ``<data>/.runs``: whoever starts puts his there, then looks for others, and takes
 his away again if there is one that counts. Both steps work on network file systems, where advisory locks often do
-not; and as no name is used twice, removing the file of a dead run can never hit that of a living one.
+not; and as no name is used twice, removing the file of a dead run can never hit that of a living one. By hand:
+filelock's lease for such disks has one holder, where shards are several, and does not name its user and command.
 """
 
 from __future__ import annotations

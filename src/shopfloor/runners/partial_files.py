@@ -11,7 +11,7 @@ from typing import Any
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
-from shopfloor.catalog.atomic_write import name_of_partial
+from shopfloor.catalog.atomic_write import final_name
 from shopfloor.runners.freshness import file_of
 
 
@@ -25,7 +25,7 @@ def remove_partial_files(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         wanted[path.parent].add(path.name)
     for folder, files in wanted.items():
         for partial in folder.glob(".partial-*"):
-            if name_of_partial(partial) in files:
+            if final_name(partial) in files:
                 _remove(partial)
 
 

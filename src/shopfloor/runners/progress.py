@@ -22,6 +22,7 @@ class Progress:
 
     The time left is the mean time of each kind of step (each node function is one) times the steps of that kind that
     are left, shared among those who work. As long as no training is finished nobody can know it, and it is not told.
+    By hand: tqdm, which draws a bar, takes all steps to last equally long, and knows no cells.
 
     Args:
         pipeline: What is to be run.
@@ -95,7 +96,7 @@ class Progress:
             parts.append(_counts("cells ", done, self._cell_count, failed, 0))
         seconds = self.seconds_left()
         if seconds:
-            parts.append(f"about {_duration(seconds)} left")
+            parts.append(f"about {duration_text(seconds)} left")
         return "; ".join(parts)
 
     def seconds_left(self) -> float | None:
@@ -121,7 +122,8 @@ def _counts(what: str, done: int, total: int, failed: int, skipped: int) -> str:
     return text
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Write a duration for people, in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

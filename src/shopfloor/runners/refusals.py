@@ -19,6 +19,7 @@ from kedro.pipeline.node import Node
 
 from shopfloor.runners.freshness import Finding, Freshness, State
 from shopfloor.runners.missing import TOLERANT
+from shopfloor.runners.progress import duration_text
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ def refuse_changed_folders(freshness: Freshness, accepted: Accepted) -> None:
             refused[dataset, category] = (
                 f"[FOLDER_CHANGED] {dataset}/{category}: {_count(changed, 'image or mask', 'images or masks')} added, "
                 f"removed, altered or listed otherwise since results were made from this folder (first: {changed[0]}). "
-                f"{_count(resting, 'training')} rested on it ({_duration(seconds)} when made)."
+                f"{_count(resting, 'training')} rested on it ({duration_text(seconds)} when made)."
             )
     if refused:
         datasets = [*dict.fromkeys([*accepted.changed, *(dataset for dataset, _ in refused)])]
@@ -210,7 +211,3 @@ def _options(arguments: list[str]) -> dict[str, str | None]:
 
 def _count(things: Sized, one: str, several: str = "") -> str:
     return f"{len(things)} {one if len(things) == 1 else several or one + 's'}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.1f} min"

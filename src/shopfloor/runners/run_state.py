@@ -1,4 +1,4 @@
-"""The account of a run: what is finished, what failed, and what will not come because of it."""
+"""Keep the state of a run: what is finished, what failed, and what will not come because of it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from shopfloor.runners.progress import Progress
 logger = logging.getLogger(__name__)
 
 
-class Ledger:
-    """Books what becomes of each node; a failure costs what depends on it and nothing else.
+class RunState:
+    """Records what becomes of each node; a failure costs what depends on it and nothing else.
 
-    Every runner books here, so failures, stand-ins and traces are the same on one process and on a cluster.
+    Every runner records here, so failures, stand-ins and traces are the same on one process and on a cluster.
 
     Args:
         catalog: The datasets.
         freshness: What is current.
-        progress: Told of everything that is booked.
+        progress: Told of everything that is recorded.
         only_outdated: Whether a node whose results prove to be current when its turn comes is left out.
     """
 
@@ -49,7 +49,7 @@ class Ledger:
         self._outdated: dict[str, str] = {}  # result of an earlier stage that reports show as outdated -> why
 
     def _lose_inputs(self, node: Node) -> None:
-        """Book results from outside the run that this node takes and that are not there or outdated."""
+        """Record results from outside the run that this node takes and that are not there or outdated."""
         for name in node.inputs:
             finding = self._freshness.of_input(name, node)
             if finding.is_current or self._freshness.is_made_in_run(name):
@@ -89,7 +89,7 @@ class Ledger:
         states = {name: State.OUTDATED if name in outdated else State.MISSING for name in lost}
         given = self._freshness.given(node, states)
         if given is None:
-            raise ValueError(f"An input of {node.name} is neither made nor booked as lost.")
+            raise ValueError(f"An input of {node.name} is neither made nor recorded as lost.")
         try:
             sources = self._freshness.sources(node)
         except click.ClickException:  # the node will say so
@@ -97,12 +97,12 @@ class Ledger:
         return Work(node, DataCatalog(datasets), self._freshness.traces, given, sources, self._freshness.catalog_id)
 
     def finished(self, node: Node, trace: Trace) -> None:
-        """Book a node that has made its files."""
+        """Record a node that has made its files."""
         self._freshness.record(node, trace)
         self.progress.finished(node, trace.seconds)
 
     def failed(self, node: Node, failure: Failure) -> None:
-        """Book a node that raised.
+        """Record a node that raised.
 
         Raises:
             CannotWriteError: No other node could save what it makes either.

@@ -23,7 +23,7 @@ from shopfloor.readers.checks import check_category
 from shopfloor.readers.index_table import join_paths, split_paths
 from shopfloor.readers.measure import facts_from_table, facts_table, measure, thread_pool
 from shopfloor.readers.pixels import read_image, read_mask, resize_mask
-from shopfloor.readers.summary import ACCOUNT_COLUMNS, check_line, codes_in
+from shopfloor.readers.summary import SUMMARY_COLUMNS, check_line, codes_in
 from shopfloor.runners.missing import MissingResult
 
 logger = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ def account_for_datasets(*checks: pd.DataFrame | MissingResult, categories: Sequ
         else {**names, "status": "passed", **check.iloc[0].to_dict()}
         for names, check in zip(categories, checks, strict=True)
     ]
-    return typed(pd.DataFrame(lines, columns=ACCOUNT_COLUMNS))
+    return typed(pd.DataFrame(lines, columns=SUMMARY_COLUMNS))
 
 
 def prepare_images(

@@ -12,7 +12,7 @@ from shopfloor.planning.cell import Category, Cell, each_once
 from shopfloor.runners.missing import TOLERANT
 
 STAGE = "data_prep"
-ACCOUNT = f"{STAGE}.datasets"
+DATASET_SUMMARY = f"{STAGE}.datasets"
 TEXTURES_TAG = "textures"
 
 
@@ -100,7 +100,7 @@ def _account(categories: list[Category]) -> list[Node]:
         Node(
             func=bind(nodes.account_for_datasets, categories=entries),
             inputs=[category.names.check for category in categories],
-            outputs=ACCOUNT,
+            outputs=DATASET_SUMMARY,
             name="account",
             namespace=STAGE,
             tags=TOLERANT,
