@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from anomalib import LearningType
 from anomalib.data import Batch
 from anomalib.metrics import Evaluator
-from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from anomalib.visualization import Visualizer
-from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
 from shopfloor.detectors.building import DetectorError
@@ -19,6 +17,7 @@ from shopfloor.detectors.deviation import DeviationLoss, at_least_two
 from shopfloor.detectors.devnet.rotation import rotate_each
 from shopfloor.detectors.devnet.torch_model import DevNetModel
 from shopfloor.detectors.image_score_evaluator import image_score_evaluator
+from shopfloor.detectors.one_class_module import OneClassModule
 
 _LEARNING_RATE = 2e-4
 _WEIGHT_DECAY = 1e-5
@@ -26,7 +25,7 @@ _DECAY = 0.1
 _DECAY_EVERY = 10  # epochs
 
 
-class DevNet(AnomalibModule):
+class DevNet(OneClassModule):
     """Learns a score that is ordinary for normal images and deviates for a few labelled anomalies.
 
     A network is trained end to end. A linear layer scores the positions of its last map, the most deviating tenth of
@@ -114,10 +113,6 @@ class DevNet(AnomalibModule):
             "training part (the experiment 'supervised'), or a detector that learns from good images only."
         )
 
-    def validation_step(self, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
-        """Scores a batch, as in a test."""
-        return self.test_step(*args, **kwargs)
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam, and a tenth of the learning rate after every 10 epochs."""
         optimizer = torch.optim.Adam(self.model.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
@@ -132,11 +127,6 @@ class DevNet(AnomalibModule):
     def trainer_arguments(self) -> dict[str, Any]:
         """Gradients clipped to norm 1, and no validation ahead of the training."""
         return {"gradient_clip_val": 1.0, "gradient_clip_algorithm": "norm", "num_sanity_val_steps": 0}
-
-    @property
-    def learning_type(self) -> LearningType:
-        """``ONE_CLASS``: anomalib has no value for supervised, and its Engine trains no model of the other two."""
-        return LearningType.ONE_CLASS
 
     def _black(self) -> list[float]:
         """What the pre-processor makes of a black pixel, one value per channel."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from anomalib import LearningType
 from anomalib.data import Batch
 from anomalib.metrics import Evaluator
-from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from anomalib.visualization import Visualizer
-from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -22,6 +20,7 @@ from shopfloor.detectors.dra.normal_images import NormalImages, read_normal_imag
 from shopfloor.detectors.dra.pseudo_anomalies import draw_references, is_replaced, pseudo_anomaly
 from shopfloor.detectors.dra.torch_model import N_REFERENCES, NORMAL, PSEUDO, DraModel
 from shopfloor.detectors.image_score_evaluator import image_score_evaluator
+from shopfloor.detectors.one_class_module import OneClassModule
 from shopfloor.detectors.pre_processing import normalisation_of
 
 _LEARNING_RATE = 2e-4
@@ -29,7 +28,7 @@ _WEIGHT_DECAY = 1e-5
 _DECAY_EVERY = 10  # epochs
 
 
-class Dra(AnomalibModule):
+class Dra(OneClassModule):
     """Learns three sorts of abnormality, each by a head of its own: labelled anomalies, pseudo anomalies, residuals.
 
     A network is trained end to end. One head learns what labelled anomalies look like, one what normal images with a
@@ -126,10 +125,6 @@ class Dra(AnomalibModule):
         """Lets the training images go."""
         self._normal_images = None
 
-    def validation_step(self, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
-        """Scores a batch, as in a test."""
-        return self.test_step(*args, **kwargs)
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam, and a tenth of the learning rate at epochs 9, 19, 29: one early, as the public code has it."""
         optimizer = torch.optim.Adam(self.model.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
@@ -145,11 +140,6 @@ class Dra(AnomalibModule):
     def trainer_arguments(self) -> dict[str, Any]:
         """Gradients clipped to norm 1, and no validation ahead of the training: there are no references yet."""
         return {"gradient_clip_val": 1.0, "gradient_clip_algorithm": "norm", "num_sanity_val_steps": 0}
-
-    @property
-    def learning_type(self) -> LearningType:
-        """``ONE_CLASS``: anomalib has no value for supervised, and its Engine trains no model of the other two."""
-        return LearningType.ONE_CLASS
 
     def _choose_pool(self, images: list[torch.Tensor]) -> torch.Tensor:
         """Random good images ``(P, 3, S, S)``, none twice unless there are fewer than the five that must be had."""

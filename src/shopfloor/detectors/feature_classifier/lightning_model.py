@@ -6,21 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from anomalib import LearningType
 from anomalib.data import Batch
 from anomalib.metrics import Evaluator
-from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from anomalib.visualization import Visualizer
-from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import nn
 
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.feature_classifier.torch_model import FeatureClassifierModel
 from shopfloor.detectors.image_score_evaluator import image_score_evaluator
+from shopfloor.detectors.one_class_module import OneClassModule
 
 
-class FeatureClassifier(AnomalibModule):
+class FeatureClassifier(OneClassModule):
     """Tells bad images from good ones by a logistic regression on pooled features of a frozen network.
 
     The simplest way to use labelled bad images, as a yardstick for detectors that are trained with them. It gives image
@@ -102,10 +100,6 @@ class FeatureClassifier(AnomalibModule):
             )
         self.model.fit(features, is_bad, self.regularisation)
 
-    def validation_step(self, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
-        """Scores a batch, as in a test."""
-        return self.test_step(*args, **kwargs)
-
     @staticmethod
     def configure_optimizers() -> None:
         """None: the classifier is not learned by steps."""
@@ -119,8 +113,3 @@ class FeatureClassifier(AnomalibModule):
     def trainer_arguments(self) -> dict[str, Any]:
         """One epoch on one device, and no validation ahead of it."""
         return {"max_epochs": 1, "num_sanity_val_steps": 0, "devices": 1}
-
-    @property
-    def learning_type(self) -> LearningType:
-        """``ONE_CLASS``: anomalib has no value for supervised, and its Engine trains no model of the other two."""
-        return LearningType.ONE_CLASS

@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from anomalib import LearningType
 from anomalib.data import Batch
 from anomalib.metrics import Evaluator
-from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from anomalib.visualization import Visualizer
-from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import nn
 
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.inreach.positions import asymmetry
 from shopfloor.detectors.inreach.torch_model import InReaChModel
+from shopfloor.detectors.one_class_module import OneClassModule
 from shopfloor.detectors.pre_processing import normalisation_of
 
 # Block 0 of the third stage is left out, as in the public code.
@@ -29,7 +27,7 @@ _LAYERS = (
 )
 
 
-class InReaCh(AnomalibModule):
+class InReaCh(OneClassModule):
     """Keeps the patches that unlabelled training images have in common, and scores others by their distance to these.
 
     The first ``assoc_depth`` images are seeds. A patch of another image joins the channel of the seed patch that is
@@ -187,10 +185,6 @@ class InReaCh(AnomalibModule):
         )
         return 255 * (mean_image * std + mean)
 
-    def validation_step(self, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
-        """Scores a batch, as in a test."""
-        return self.test_step(*args, **kwargs)
-
     @staticmethod
     def configure_optimizers() -> None:
         """None: nothing is trained."""
@@ -199,8 +193,3 @@ class InReaCh(AnomalibModule):
     def trainer_arguments(self) -> dict[str, Any]:
         """One epoch on one device, and no validation ahead of it."""
         return {"max_epochs": 1, "num_sanity_val_steps": 0, "devices": 1}
-
-    @property
-    def learning_type(self) -> LearningType:
-        """``ONE_CLASS``: anomalib has no value for unsupervised, and its Engine trains no model of the other two."""
-        return LearningType.ONE_CLASS

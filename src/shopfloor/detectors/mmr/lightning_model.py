@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from anomalib import LearningType
 from anomalib.data import ImageBatch
 from anomalib.metrics import Evaluator
-from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from anomalib.visualization import Visualizer
-from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.optim import param_groups_weight_decay
 from torch import nn
 
@@ -21,6 +19,7 @@ from shopfloor.detectors.mmr.augmentation import Augmentation
 from shopfloor.detectors.mmr.loss import MmrLoss
 from shopfloor.detectors.mmr.schedule import learning_rate_factor
 from shopfloor.detectors.mmr.torch_model import MmrModel
+from shopfloor.detectors.one_class_module import OneClassModule
 
 # Specification of MMR, section 5.
 _LEARNING_RATE = 1e-3
@@ -28,7 +27,7 @@ _BETAS = (0.9, 0.95)
 _WEIGHT_DECAY = 0.05
 
 
-class Mmr(AnomalibModule):
+class Mmr(OneClassModule):
     """Masked multi-scale reconstruction: from a part of an image, a student guesses the features of all of it.
 
     A frozen network describes the image at three scales. The student, the encoder of a masked auto-encoder with a
@@ -106,10 +105,6 @@ class Mmr(AnomalibModule):
         self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=batch.batch_size)
         return loss
 
-    def validation_step(self, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
-        """Scores a batch, as in a test."""
-        return self.test_step(*args, **kwargs)
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW for the student, without decay of biases and norms, its rate set once per epoch.
 
@@ -132,8 +127,3 @@ class Mmr(AnomalibModule):
     def trainer_arguments(self) -> dict[str, Any]:
         """No validation ahead of the training."""
         return {"num_sanity_val_steps": 0}
-
-    @property
-    def learning_type(self) -> LearningType:
-        """``ONE_CLASS``: it learns from good images only."""
-        return LearningType.ONE_CLASS

@@ -6,25 +6,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from anomalib import LearningType
 from anomalib.data import Batch
 from anomalib.metrics import Evaluator
-from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from anomalib.visualization import Visualizer
-from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.msflow.loss import MsflowLoss
 from shopfloor.detectors.msflow.schedule import learning_rate_factor
 from shopfloor.detectors.msflow.torch_model import MsflowModel
+from shopfloor.detectors.one_class_module import OneClassModule
 
 _LEARNING_RATE = 1e-4
 _GRADIENT_NORM = 2.0
 
 
-class Msflow(AnomalibModule):
+class Msflow(OneClassModule):
     """Finds defects as features that are unlikely under normalising flows, one per scale and one across the scales.
 
     A frozen network describes good images at three scales. One flow per scale, told where in the image it is, and a
@@ -95,10 +94,6 @@ class Msflow(AnomalibModule):
         self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(log_determinant))
         return loss
 
-    def validation_step(self, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
-        """Scores a batch, as in a test."""
-        return self.test_step(*args, **kwargs)
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam for all flows, its rate set once per epoch.
 
@@ -125,8 +120,3 @@ class Msflow(AnomalibModule):
             "gradient_clip_algorithm": "norm",
             "num_sanity_val_steps": 0,
         }
-
-    @property
-    def learning_type(self) -> LearningType:
-        """``ONE_CLASS``: it learns from good images only."""
-        return LearningType.ONE_CLASS

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from anomalib import LearningType
 from anomalib.data import ImageBatch
 from anomalib.metrics import Evaluator
-from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from anomalib.visualization import Visualizer
-from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import nn
 
+from shopfloor.detectors.one_class_module import OneClassModule
 from shopfloor.detectors.simplenet.loss import TruncatedL1Loss
 from shopfloor.detectors.simplenet.torch_model import SimpleNetModel
 
@@ -25,7 +23,7 @@ _DISCRIMINATOR_LEARNING_RATE = 2e-4
 _DISCRIMINATOR_WEIGHT_DECAY = 1e-5
 
 
-class SimpleNet(AnomalibModule):
+class SimpleNet(OneClassModule):
     """Learns to tell patch features of good images from the same features with a little Gaussian noise.
 
     A linear adaptor moves the features of a frozen network towards the product at hand. A small discriminator learns to
@@ -104,10 +102,6 @@ class SimpleNet(AnomalibModule):
         self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=batch.batch_size)
         return loss.detach()
 
-    def validation_step(self, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
-        """Scores a batch, as in a test."""
-        return self.test_step(*args, **kwargs)
-
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """AdamW for the adaptor and Adam for the discriminator, both at a constant learning rate."""
         return [
@@ -125,11 +119,6 @@ class SimpleNet(AnomalibModule):
     def trainer_arguments(self) -> dict[str, Any]:
         """No validation ahead of the training, and one device, for statistics over the whole batch."""
         return {"num_sanity_val_steps": 0, "devices": 1}
-
-    @property
-    def learning_type(self) -> LearningType:
-        """``ONE_CLASS``: it learns from good images only."""
-        return LearningType.ONE_CLASS
 
 
 def _check_arguments(layers: Sequence[str], embedding_size: int, noise_std: float, margin: float) -> None:
