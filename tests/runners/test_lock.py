@@ -95,7 +95,7 @@ def test_different_shards_of_a_grid_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_run_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shopfloor.runners.lock._SECONDS_BETWEEN_BEATS", 0.05)
+    monkeypatch.setattr("shopfloor.runners.lock._HEARTBEAT_SECONDS", 0.05)
     with hold(tmp_path):
         (path,) = (tmp_path / ".runs").iterdir()
         os.utime(path, (1, 1))

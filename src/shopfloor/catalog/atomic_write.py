@@ -57,11 +57,19 @@ def atomic_write(final: Path, *, is_durable: bool = True) -> Iterator[Path]:
             _sync(partial)
         partial.replace(final)
     except BaseException as error:
-        with suppress(OSError):
-            shutil.rmtree(partial) if partial.is_dir() else partial.unlink(missing_ok=True)
+        remove(partial)
         if isinstance(error, Exception) and (problem := write_problem(error, final)):
             raise CannotWriteError(problem) from error
         raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, or what can be removed of it."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _sync(partial: Path) -> None:

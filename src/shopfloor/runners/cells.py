@@ -1,6 +1,8 @@
-"""Which nodes of a pipeline belong to one training, and which are shared by several."""
+"""Tell which nodes of a pipeline belong to one training, and which are shared by several."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from kedro.pipeline import Pipeline
 
@@ -28,3 +30,8 @@ def cells_of(pipeline: Pipeline) -> dict[str, str]:
         else:
             cells[node.name] = found.pop() if len(found) == 1 else AFTER
     return cells
+
+
+def only(pipeline: Pipeline, names: Collection[str]) -> Pipeline:
+    """Narrow a pipeline to the nodes of these names, none among them."""
+    return pipeline.filter(node_names=sorted(names)) if names else Pipeline([])

@@ -21,10 +21,10 @@ from typing import Any, NoReturn
 import click
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
-from kedro.pipeline.node import Node
 from kedro.runner import AbstractRunner
 from pluggy import PluginManager
 
+from shopfloor.runners.cells import only
 from shopfloor.runners.failures import EmptyGridError
 from shopfloor.runners.freshness import Freshness
 from shopfloor.runners.lock import hold
@@ -89,7 +89,7 @@ class GridRunner(AbstractRunner):
         traces: Any = catalog.get("traces")
         if traces is None:
             raise click.ClickException("The catalog has no entry `traces`. Copy it from the project's conf/base.")
-        with _ending_in_order(), hold(traces.data_folder, self._shard, fingerprint(pipeline)):
+        with _sigterm_as_exit(), hold(traces.data_folder, self._shard, fingerprint(pipeline)):
             whole = (*self.registered().values(), pipeline)
             nodes = [node for each in whole for node in each.nodes]
             freshness = Freshness(nodes, part.nodes, catalog, self.accepted.hash_everything)
@@ -113,7 +113,7 @@ class GridRunner(AbstractRunner):
         if only_missing:
             done = len(part.nodes) - len(to_do)
             logger.info("%d of %d steps are finished, %d to do.", done, len(part.nodes), len(to_do))
-            return _only(part, to_do)
+            return only(part, [node.name for node in to_do])
         return part
 
     def _get_executor(self, max_workers: int) -> None:
@@ -140,12 +140,8 @@ class GridRunner(AbstractRunner):
         state.close()
 
 
-def _only(pipeline: Pipeline, nodes: list[Node]) -> Pipeline:
-    return pipeline.filter(node_names=[node.name for node in nodes]) if nodes else Pipeline([])
-
-
 @contextmanager
-def _ending_in_order() -> Iterator[None]:
+def _sigterm_as_exit() -> Iterator[None]:
     """Lets a run that is told to end (a batch system's time limit, ``kill``) take away its lock and its workers."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -31,7 +31,7 @@ from shopfloor.runners.shards import Shard
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_BEATS = 20.0
+_HEARTBEAT_SECONDS = 20.0
 #: A run of another machine that was silent for so long is dead; on the same machine its process is looked for.
 _SECONDS_TO_DEATH = 300.0
 _ATTEMPTS = 3
@@ -123,7 +123,7 @@ def hold(folder: Path, shard: Shard | None = None, grid: str = "") -> Iterator[N
     """
     path = _take(folder / ".runs", Owner.here(shard, grid))
     try:
-        with _beating(path):
+        with _heartbeat(path):
             yield
     finally:
         path.unlink(missing_ok=True)
@@ -137,7 +137,7 @@ def _take(folder: Path, owner: Owner) -> Path:
             return path
         path.unlink(missing_ok=True)
         file, other, age = others[0]
-        if age > _SECONDS_BETWEEN_BEATS or attempt == _ATTEMPTS - 1:
+        if age > _HEARTBEAT_SECONDS or attempt == _ATTEMPTS - 1:
             break
         # It may have begun in the same instant and be about to withdraw as well: the first by name tries again first.
         rank = sum(each.name < path.name for each, *_ in others)
@@ -194,12 +194,12 @@ def _others(own: Path) -> list[tuple[Path, Owner, float]]:
 
 
 @contextmanager
-def _beating(path: Path) -> Iterator[None]:
+def _heartbeat(path: Path) -> Iterator[None]:
     """Gives a sign of life every few seconds."""
     ended = threading.Event()
 
     def beat() -> None:
-        while not ended.wait(_SECONDS_BETWEEN_BEATS):
+        while not ended.wait(_HEARTBEAT_SECONDS):
             with suppress(OSError):  # a server that is away for a moment
                 os.utime(path)  # the server's time, as it names none
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
-from shopfloor.catalog.atomic_write import final_name
+from shopfloor.catalog.atomic_write import final_name, remove
 from shopfloor.runners.freshness import file_of
 
 
@@ -26,12 +24,4 @@ def remove_partial_files(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     for folder, files in wanted.items():
         for partial in folder.glob(".partial-*"):
             if final_name(partial) in files:
-                _remove(partial)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink()
+                remove(partial)

@@ -24,7 +24,7 @@ from shopfloor.runners.progress import duration_text
 logger = logging.getLogger(__name__)
 
 #: Options of ``kedro run`` that leave out a part of a pipeline, or name it.
-_CHOOSING = (
+_FILTER_OPTIONS = (
     "--pipeline", "--pipelines", "-p", "--namespaces", "-ns", "--nodes", "-n", "--from-nodes", "--to-nodes",
     "--from-inputs", "--to-outputs", "--tags", "-t",
 )  # fmt: skip
@@ -179,7 +179,7 @@ def _command(*, setting: str = "", pipeline: str | None = None) -> str:
     program = "python -m shopfloor" if Path(sys.argv[0]).parent.name == "shopfloor" else "kedro run"
     given = _options(sys.argv[1:])
     if pipeline is not None:
-        given = {name: value for name, value in given.items() if name not in _CHOOSING}
+        given = {name: value for name, value in given.items() if name not in _FILTER_OPTIONS}
         if pipeline != "__default__":
             given["--pipeline"] = pipeline
         if "shard=" in (given.get("--runner-params") or ""):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import click
 from kedro.pipeline import Pipeline
 
-from shopfloor.runners.cells import AFTER, BEFORE, cells_of
+from shopfloor.runners.cells import AFTER, BEFORE, cells_of, only
 
 _PREPARE = "prepare"
 
@@ -61,10 +61,10 @@ class Shard:
         """
         cells = cells_of(pipeline)
         if not self.count:
-            return _only(pipeline, _shared_by(pipeline, cells))
+            return only(pipeline, _shared_by(pipeline, cells))
         trainings = sorted(set(cells.values()) - {BEFORE, AFTER}, key=_hash)
         mine = set(trainings[self.number - 1 :: self.count])
-        return _only(pipeline, {node for node, cell in cells.items() if cell in mine})
+        return only(pipeline, {node for node, cell in cells.items() if cell in mine})
 
 
 def fingerprint(pipeline: Pipeline) -> str:
@@ -82,10 +82,6 @@ def _shared_by(pipeline: Pipeline, cells: dict[str, str]) -> set[str]:
         if node.name in shared or cells[node.name] not in {BEFORE, AFTER}:
             needed.update(node.inputs)
     return shared
-
-
-def _only(pipeline: Pipeline, names: set[str]) -> Pipeline:
-    return pipeline.filter(node_names=sorted(names)) if names else Pipeline([])
 
 
 def _hash(name: str) -> str:
