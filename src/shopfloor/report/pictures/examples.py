@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from shopfloor.report.pictures.canvas import TEXT_COLOUR, add_tile, new_figure, picture_of
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
     from shopfloor.catalog.image_stack import ImagePart
 
-TEXT_COLOUR = "#1f2933"
 LOWEST_BAD = "bad, lowest score"
 HIGHEST_GOOD = "good, highest score"
 HIGHEST_BAD = "bad, highest score"
@@ -105,21 +106,19 @@ def places_of(names: pd.Series, part: ImagePart) -> list[int]:
 def _draw(
     picked: pd.DataFrame, images: list[np.ndarray], maps: list[np.ndarray] | None, masks: list[np.ndarray] | None
 ) -> Image.Image:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from PIL import Image
-
     columns = 1 + (maps is not None) + (masks is not None)
-    row_inches = _CAPTION_INCHES + _TILE_INCHES
+    row_inches, side = _CAPTION_INCHES + _TILE_INCHES, _TILE_INCHES - _GAP_INCHES
     width = 2 * _MARGIN_INCHES + max(columns, 2) * _TILE_INCHES  # a caption needs the width of two tiles
     height = max(len(picked), 1) * row_inches + (_SCALE_INCHES if maps else _MARGIN_INCHES)
-    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(width, height, _DPI)
     limits = finite_range(maps) if maps else (0.0, 1.0)
     for row, line in enumerate(picked.to_dict("records")):
         top = height - row * row_inches
         _write_caption(figure, top, line)
-        tiles = [_add_tile(figure, column, top - row_inches) for column in range(columns)]
+        tiles = [
+            add_tile(figure, _MARGIN_INCHES + column * _TILE_INCHES, top - row_inches, side)
+            for column in range(columns)
+        ]
         for tile in tiles:
             tile.imshow(images[row])
         if maps is not None:
@@ -130,17 +129,7 @@ def _draw(
         write_line(figure, _MARGIN_INCHES, height - _MARGIN_INCHES, "No image has a finite score.")
     elif maps:
         _write_scale(figure, limits)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-
-
-def _add_tile(figure: Figure, column: int, bottom: float) -> Axes:
-    """An empty square in its column; inches from the lower left corner of the figure."""
-    width, height = figure.get_size_inches()
-    left, side = _MARGIN_INCHES + column * _TILE_INCHES, _TILE_INCHES - _GAP_INCHES
-    tile = figure.add_axes((left / width, bottom / height, side / width, side / height))
-    tile.set_axis_off()
-    return tile
+    return picture_of(figure)
 
 
 def _write_caption(figure: Figure, top: float, line: Mapping[Any, Any]) -> None:

@@ -14,14 +14,8 @@ import numpy as np
 import pandas as pd
 
 from shopfloor.report.figures.scores import score_thresholds
-from shopfloor.report.pictures.examples import (
-    TEXT_COLOUR,
-    finite_range,
-    lay_over,
-    outline_defect,
-    places_of,
-    write_line,
-)
+from shopfloor.report.pictures.canvas import TEXT_COLOUR, add_tile, new_figure, picture_of
+from shopfloor.report.pictures.examples import finite_range, lay_over, outline_defect, places_of, write_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -194,9 +188,9 @@ def draw_note(text: str) -> Image.Image:
         text: The sentence.
     """
     lines = textwrap.wrap(text, 52)
-    figure = _figure(4.0, 0.2 + _LINE_INCHES * len(lines))
+    figure = new_figure(4.0, 0.2 + _LINE_INCHES * len(lines), _DPI)
     _write_lines(figure, 0.1 + _LINE_INCHES * len(lines), lines)
-    return _picture(figure)
+    return picture_of(figure)
 
 
 def colour_limits(maps: Any, good: Sequence[int] | np.ndarray, shown: Sequence[int]) -> tuple[float, float]:
@@ -239,14 +233,15 @@ def _draw(rows: list[_Row], columns: list[_Column]) -> Image.Image:
     legend = _legend(has_masks, has_maps, int((width - 2 * _MARGIN_INCHES) * _CHARACTERS_PER_INCH))
     foot = _MARGIN_INCHES + _LINE_INCHES * len(legend)
     row_inches = _CAPTION_INCHES + _TILE_INCHES + _SCORE_INCHES
-    figure = _figure(width, _HEADING_INCHES + len(rows) * row_inches + foot)
+    figure = new_figure(width, _HEADING_INCHES + len(rows) * row_inches + foot, _DPI)
     for place, heading in enumerate(["image", *(column.name for column in columns)]):
         _write_heading(figure, place, heading)
     for number, row in enumerate(rows):
         top = figure.get_figheight() - _HEADING_INCHES - number * row_inches
         _write_lines(figure, top, _caption(row.line), is_first_bold=True)
         bottom = top - _CAPTION_INCHES - _TILE_INCHES
-        tiles = [_add_tile(figure, place, bottom) for place in range(1 + len(columns))]
+        lefts = [_MARGIN_INCHES + place * _TILE_INCHES for place in range(1 + len(columns))]
+        tiles = [add_tile(figure, left, bottom, _TILE_INCHES - _GAP_INCHES) for left in lefts]
         tiles[0].imshow(row.image)
         for place, (tile, column) in enumerate(zip(tiles[1:], columns, strict=True), start=1):
             _show_map(tile, row, column)
@@ -256,32 +251,7 @@ def _draw(rows: list[_Row], columns: list[_Column]) -> Image.Image:
             for tile in [tiles[0], *with_maps]:
                 outline_defect(tile, row.mask, is_bad=row.line["label"] == "bad" and tile is tiles[0])
     _write_lines(figure, foot - 0.02, legend)
-    return _picture(figure)
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _picture(figure: Figure) -> Image.Image:
-    from PIL import Image
-
-    canvas: Any = figure.canvas
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-
-
-def _add_tile(figure: Figure, place: int, bottom: float) -> Axes:
-    width, height = figure.get_size_inches()
-    left, side = _MARGIN_INCHES + place * _TILE_INCHES, _TILE_INCHES - _GAP_INCHES
-    tile = figure.add_axes((left / width, bottom / height, side / width, side / height))
-    tile.set_axis_off()
-    return tile
+    return picture_of(figure)
 
 
 def _show_map(tile: Axes, row: _Row, column: _Column) -> None:
