@@ -38,10 +38,9 @@ def trainings() -> list[Cell]:
 
 def training_images(cell: Cell, unknown: int) -> float:
     """Images that one epoch of a training sees."""
-    balance = cell.detector_settings.get("balance")
-    if balance:
-        return balance["batches"] * cell.detector_settings["batch_size"]
-    reader = import_module(f"shopfloor.readers.{cell.dataset_settings['reader']}")
+    if balance := cell.detector_settings.balance:
+        return balance.batches * cell.detector_settings.batch_size
+    reader = import_module(f"shopfloor.readers.{cell.dataset_settings.reader}")
     expected = getattr(reader, "EXPECTED", {}).get(cell.category)
     published = expected.counts.get(("train", "good")) if expected else None
     share = cell.condition.amount if cell.condition.kind == "share" else 100
@@ -49,7 +48,8 @@ def training_images(cell: Cell, unknown: int) -> float:
 
 
 def epochs(cell: Cell) -> int:
-    return (cell.detector_settings.get("trainer") or {}).get("max_epochs", 1)
+    """Length of a training; one epoch where it is said in steps."""
+    return int(cell.detector_settings.trainer.get("max_epochs") or 1)
 
 
 def seconds_per_image(cell: Cell, count: int) -> float:
@@ -58,16 +58,16 @@ def seconds_per_image(cell: Cell, count: int) -> float:
     from shopfloor.detectors.fit import TrainingExtras, fit
     from shopfloor.pipelines.training.nodes import load_weights
 
-    entry = {**cell.detector_settings, "trainer": {"max_epochs": min(2, epochs(cell))}}
-    entry["batch_size"] = min(count, entry.get("batch_size", 16))
-    supervised = entry["learning_type"] == "supervised"
-    entry.pop("balance", None)
+    asked = cell.detector_settings
+    shortened = {"trainer": {"max_epochs": min(2, epochs(cell))}, "batch_size": min(count, asked.batch_size)}
+    entry = {key: value for key, value in {**asked.given, **shortened}.items() if key != "balance"}
+    supervised = asked.learning_type == "supervised"
     rng = np.random.default_rng(0)
     part = rng.integers(20, 236, (SIZE, SIZE, 3), dtype=np.uint8)  # one part, seen with some noise
     stack = part + rng.integers(0, 20, (count, SIZE, SIZE, 3), dtype=np.uint8)
     labels = ["bad" if supervised and row % 2 else "good" for row in range(count)]
     table = pd.DataFrame({"row": range(count), "image": [f"{row}.png" for row in range(count)], "label": labels})
-    networks = {name: load_weights({**settings, "weights": "random"}, name=name)
+    networks = {name: load_weights({**settings.given, "weights": "random"}, name=name)
                 for name, settings in cell.network_settings.items()}  # fmt: skip
     backbone = cell.networks.get("backbone")
     extras = TrainingExtras(
@@ -76,7 +76,7 @@ def seconds_per_image(cell: Cell, count: int) -> float:
         foreground=np.ones((count, SIZE, SIZE), np.uint8) if cell.foreground_method != "none" else None,
         network_weights={name: networks[name] for name in cell.own_networks},
     )
-    settings = dict(cell.network_settings[backbone]) if backbone else None
+    settings = dict(cell.network_settings[backbone].given) if backbone else None
     weights = networks[backbone] if backbone else None
     start, processor = time.perf_counter(), time.process_time()
     _, record = fit(ImagePart(stack, table), entry, settings, weights, SIZE, cell.seed, extras=extras)

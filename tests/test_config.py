@@ -9,7 +9,7 @@ import pytest
 
 from shopfloor.config import ConfigError, ProjectConfigLoader, project_parameters
 from shopfloor.experiments.grid import expand_experiments
-from shopfloor.planning.parameter_checks import GridError
+from shopfloor.planning.errors import GridError
 from shopfloor.settings import CONFIG_LOADER_ARGS
 
 

@@ -15,7 +15,7 @@ from kedro.utils import find_kedro_project, load_obj
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from shopfloor.planning.parameter_checks import joined, unknown
+from shopfloor.planning.errors import joined, unknown
 from shopfloor.session import refuse_foreign
 
 _LOCAL_RUNNER = "shopfloor.runners.LocalRunner"

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from shopfloor.planning.parameter_checks import unknown
+from shopfloor.planning.errors import unknown
 
 logger = logging.getLogger(__name__)
 

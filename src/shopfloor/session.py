@@ -11,7 +11,7 @@ from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.runner import AbstractRunner, SequentialRunner, ThreadRunner
 
-from shopfloor.planning.parameter_checks import unknown
+from shopfloor.planning.errors import unknown
 from shopfloor.runners.failures import EmptyGridError
 from shopfloor.runners.grid_runner import GridRunner
 from shopfloor.runners.local import LocalRunner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import re
@@ -733,7 +734,7 @@ def test_the_second_variant_of_the_page_can_be_planned(tmp_path):
     (project / "conf/local/parameters.yml").write_text(block, encoding="utf-8")
     parameters = ProjectConfigLoader(str(project / "conf"), **CONFIG_LOADER_ARGS)["parameters"]
     cells = expand_experiments(parameters)["noisy_labels"].cells
-    entries = {cell.detector: cell.detector_settings for cell in cells}
+    entries = {cell.detector: copy.deepcopy(dict(cell.detector_settings.given)) for cell in cells}
     ours, second = entries["inreach"], entries["inreach_by_definition"]
     assert second["init_args"].pop("exchange_indices") is False
     assert ours["init_args"].pop("exchange_indices") is True

@@ -11,8 +11,9 @@ from kedro.pipeline import Node, Pipeline
 
 from shopfloor.experiments.grid import GridError, expand_experiments
 from shopfloor.pipeline_registry import experiment_pipeline
-from shopfloor.planning.cell import FOREGROUND_METHODS, Cell
+from shopfloor.planning.cell import Cell
 from shopfloor.planning.leaks import LeakError, refuse_leaks
+from shopfloor.planning.settings import FOREGROUND_METHODS
 
 
 def parameters() -> dict[str, Any]:

@@ -277,7 +277,7 @@ def test_an_impossible_grid_is_refused_with_the_entry_that_asks_for_it(path: str
     wrong = changed(path, value)
     if text is None:
         del wrong["detectors"]["flow"]["class_path"]
-        text = "detectors.flow: class_path is missing"
+        text = "detectors.flow.class_path: expected the full name of the detector's class, e.g. .*Padim, found nothing"
     with pytest.raises(GridError, match=re.compile(text, re.DOTALL)):
         expand_experiments(wrong)
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from shopfloor.perturbations.splits import clean_split
 from shopfloor.planning.names import CategoryNames, CellNames, slug
+from shopfloor.planning.settings import BackboneSettings, DatasetSettings, DetectorSettings, TextureSettings
 
 Parameters = Mapping[str, Any]
 AnyCell = TypeVar("AnyCell", bound="Category")
@@ -22,11 +23,6 @@ AnyCell = TypeVar("AnyCell", bound="Category")
 FULL_TEST_SET = "full"
 #: Kinds of conditions that train on good images as they are: all of them, or a share where memory forbids all.
 CLEAN_KINDS = ("clean", "share")
-
-#: What a pretrained network can be to a detector: keys of its entry, and arguments of its class.
-NETWORK_ROLES = ("backbone", "encoder")
-#: How a detector is told where the part is: not at all, by masks of the user, by segmenting the training images.
-FOREGROUND_METHODS = ("none", "folder", "automatic", "mobile_sam")
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ class Category:
     dataset: str
     category: str
     dataset_params: str = field(compare=False)
-    dataset_settings: Parameters = field(compare=False, repr=False)
+    dataset_settings: DatasetSettings = field(compare=False, repr=False)
 
     @cached_property
     def names(self) -> CategoryNames:
@@ -130,7 +126,7 @@ class Category:
 
     @property
     def is_generated(self) -> bool:
-        return "generator" in self.dataset_settings
+        return self.dataset_settings.generator is not None
 
     @property
     def data_tags(self) -> list[str]:
@@ -159,9 +155,9 @@ class Cell(Category):
     image_size: int
     condition: Condition
     seed: int
-    detector_settings: Parameters = field(compare=False, repr=False)
-    network_settings: Mapping[str, Parameters] = field(compare=False, repr=False)
-    texture_settings: Parameters | None = field(compare=False, repr=False)
+    detector_settings: DetectorSettings = field(compare=False, repr=False)
+    network_settings: Mapping[str, BackboneSettings] = field(compare=False, repr=False)
+    texture_settings: TextureSettings | None = field(compare=False, repr=False)
     common_draw: Condition | None = None
     common_seed: int | None = None
     drift: Drift | None = None
@@ -175,29 +171,30 @@ class Cell(Category):
     @property
     def networks(self) -> dict[str, str]:
         """Names of the detector's pretrained networks by what they are to it."""
-        named = {role: self.detector_settings.get(role) for role in NETWORK_ROLES}
-        return {role: name for role, name in named.items() if name}
+        return self.detector_settings.named_networks
 
     @property
     def own_networks(self) -> list[str]:
         """Names of the pretrained networks that the detector's class asks for by itself."""
-        return list(self.detector_settings.get("networks") or [])
+        return list(self.detector_settings.networks)
 
     @property
     def textures_entry(self) -> str | None:
         """Name of the texture images in the parameter files."""
-        return self.detector_settings.get("textures")
+        return self.detector_settings.textures
+
+    @property
+    def gives_maps(self) -> bool:
+        return self.detector_settings.gives_maps
 
     @property
     def foreground_method(self) -> str:
-        """How the detector is told where the part is: one of :data:`FOREGROUND_METHODS`."""
-        settings = self.detector_settings
-        of_dataset = (settings.get("foreground_of") or {}).get(self.dataset)
-        return str(of_dataset or settings.get("foreground", "none"))
+        """How the detector is told where the part is."""
+        return self.detector_settings.foreground_of.get(self.dataset, self.detector_settings.foreground)
 
     def network_facts(self, name: str) -> dict[str, Any]:
         """A pretrained network's entry; of a weight file its name counts and not where it lies."""
-        facts = dict(self.network_settings[name])
+        facts = dict(self.network_settings[name].given)
         if isinstance(weights := facts.get("weights"), Mapping) and "file" in weights:
             facts["weights"] = Path(weights["file"]).name
         return facts
@@ -229,12 +226,7 @@ class Cell(Category):
         """
         if self.domains:
             return {name: {"domain": [name]} for name in self.domains.domains}
-        types = self.dataset_settings.get("measured_apart") or []
-        return {name: {"defect_type": [name]} for name in types}
-
-    @property
-    def gives_maps(self) -> bool:
-        return bool(self.detector_settings.get("gives_maps", True))
+        return {name: {"defect_type": [name]} for name in self.dataset_settings.measured_apart}
 
     @property
     def tags(self) -> list[str]:

@@ -65,7 +65,7 @@ class CategoryNames:
 
     @cached_property
     def _data_digest(self) -> str:
-        settings = {key: self._category.dataset_settings.get(key) for key in ("reader", "options", "generator")}
+        settings = {key: self._category.dataset_settings.given.get(key) for key in ("reader", "options", "generator")}
         return digest(CODE_VERSIONS["index"], self._category.dataset, self._category.category, settings)
 
     @cached_property
@@ -124,7 +124,7 @@ class CellNames(CategoryNames):
             self._images_digest,
             self._split_digest(self._cell.condition, self._cell.seed),
             self._cell.condition.stopping,
-            {key: value for key, value in self._cell.detector_settings.items() if key not in _WITHOUT_EFFECT},
+            {key: value for key, value in self._cell.detector_settings.given.items() if key not in _WITHOUT_EFFECT},
             {name: self._cell.network_facts(name) for name in self._cell.network_settings},
             self._textures_digest,
             self._foreground_facts,
@@ -134,18 +134,16 @@ class CellNames(CategoryNames):
     @cached_property
     def _textures_digest(self) -> str:
         """Of a texture folder its name counts and not where it lies."""
-        if self._cell.texture_settings is None:
+        if (textures := self._cell.texture_settings) is None:
             return ""
-        made_of = (
-            self._cell.texture_settings.get("generator") or Path(str(self._cell.texture_settings.get("folder"))).name
-        )
+        made_of = textures.given.get("generator") or Path(str(textures.folder)).name
         return digest(CODE_VERSIONS["textures"], self._cell.textures_entry, made_of, self._cell.image_size)
 
     @cached_property
     def _foreground_facts(self) -> list[Any]:
         """What the masks depend on beside the images; of a folder of masks its name counts and not where it lies."""
         method = self._cell.foreground_method
-        folder = self._cell.dataset_settings.get("foreground_folder") if method == "folder" else None
+        folder = self._cell.dataset_settings.foreground_folder if method == "folder" else None
         made_of = {"folder": Path(folder).name} if folder else {}
         return [] if method == "none" else [CODE_VERSIONS["foreground"], method, made_of]
 

@@ -91,7 +91,7 @@ def _account(categories: list[Category]) -> list[Node]:
         {
             "dataset": category.dataset,
             "category": category.category,
-            **{key: category.dataset_settings.get(key, "") for key in ("licence", "project_page")},
+            **{key: getattr(category.dataset_settings, key) or "" for key in ("licence", "project_page")},
         }
         for category in categories
     ]
@@ -120,7 +120,7 @@ def _textures(cell: Cell) -> Node:
 
 
 def _prepare(cell: Cell) -> list[Node]:
-    told = {key: str(cell.dataset_settings.get(key) or "") for key in ("title", "licence", "source")}
+    told = {key: getattr(cell.dataset_settings, key) or "" for key in ("title", "licence", "source")}
     steps = (
         (nodes.prepare_images, cell.names.images),
         (nodes.prepare_masks, cell.names.masks),

@@ -309,12 +309,12 @@ def _plan(grid: Grid) -> dict[str, Any]:
         },
         "experiment_settings": dict(grid.settings),
         "dataset_settings": {
-            cell.dataset: {key: value for key, value in cell.dataset_settings.items() if key in _DATASET_KEYS}
+            cell.dataset: {key: value for key, value in cell.dataset_settings.given.items() if key in _DATASET_KEYS}
             for cell in cells
         },
         "settings": {
             cell.detector: {
-                **cell.detector_settings,
+                **cell.detector_settings.given,
                 "networks": {name: cell.network_facts(name) for name in cell.network_settings},
             }
             for cell in cells
