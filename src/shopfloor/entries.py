@@ -7,6 +7,7 @@ that follows the path of the entry; :func:`sentences` puts the two together.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
@@ -78,13 +79,18 @@ class Expected:
     words: str
     sentence: str = "expected {words}, found {found}."
 
+    def allows(self, value: Any) -> bool:
+        """Say whether a value of the right type is one of those that are expected."""
+        return True
+
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def check(value: Any, inner: core_schema.ValidatorFunctionWrapHandler) -> Any:
-            try:
-                return inner(value)
-            except ValidationError:
-                sentence = Expected.sentence if value is _NOTHING else self.sentence
-                raise refusal(sentence.format(words=self.words, found=repr(value))) from None
+            with suppress(ValidationError):
+                made = inner(value)
+                if self.allows(made):
+                    return made
+            sentence = Expected.sentence if value is _NOTHING else self.sentence
+            raise refusal(sentence.format(words=self.words, found=repr(value)))
 
         return core_schema.no_info_wrap_validator_function(check, handler(source))
 

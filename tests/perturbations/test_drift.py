@@ -17,7 +17,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from shopfloor.perturbations.drift import DriftError, check_drift, draw_drift, drift_image, drift_mask, parameters_of
+from shopfloor.perturbations import drift
+from shopfloor.perturbations.drift import parameters_of
+from shopfloor.perturbations.drift_settings import DriftSettings
+from shopfloor.planning.errors import GridError
+from shopfloor.planning.settings import read_settings
 
 SETTINGS: dict[str, Any] = {
     "transforms": {
@@ -45,6 +49,23 @@ GEOMETRY = list(SETTINGS["transforms"]["camera_position"])
 OTHERS = [name for name in CATEGORIES if name not in GEOMETRY]
 SIZES = [(64, 64), (200, 301), (701, 403)]
 DRAWS = 3000
+
+
+def check_drift(settings: dict[str, Any]) -> DriftSettings:
+    """The settings as they are read while a grid is planned."""
+    return read_settings(DriftSettings, "data_drift.drift", settings)
+
+
+def draw_drift(test: pd.DataFrame, settings: dict[str, Any], dataset: str, category: str, seed: int) -> pd.DataFrame:
+    return drift.draw_drift(test, check_drift(settings), dataset, category, seed)
+
+
+def drift_image(image: NDArray[np.uint8], drawn: dict[str, Any], settings: dict[str, Any]) -> NDArray[np.uint8]:
+    return drift.drift_image(image, drawn, check_drift(settings))
+
+
+def drift_mask(mask: NDArray[np.uint8], drawn: dict[str, Any], settings: dict[str, Any]) -> NDArray[np.uint8]:
+    return drift.drift_mask(mask, drawn, check_drift(settings))
 
 
 def make_test(count: int) -> pd.DataFrame:
@@ -542,7 +563,7 @@ RANGE = "expected a list of a lowest and a highest number from"
         ("transforms.rain", {}, "drift.transforms: unknown key rain. Known keys: camera_position, lighting, quality."),
         (f"{LIGHTING}.glare", {}, "drift.transforms.lighting: unknown key glare. Known keys: colour_jitter, shadow."),
         (f"{LIGHTING}.shadow.depth", 1, "transforms.lighting.shadow: unknown key depth. Known keys: factor, layers."),
-        (f"{LIGHTING}.shadow", {"layers": 3}, "drift.transforms.lighting.shadow: missing key factor."),
+        (f"{LIGHTING}.shadow", {"layers": 3}, "lighting.shadow.factor: expected a number from 0 to 1, found nothing."),
         (f"{LIGHTING}.shadow", 3, "drift.transforms.lighting.shadow: expected keys and values, found 3."),
         (f"{LIGHTING}.shadow.layers", 0, "shadow.layers: expected a whole number from 1 to 20, found 0."),
         (f"{LIGHTING}.shadow.layers", True, "shadow.layers: expected a whole number from 1 to 20, found True."),
@@ -570,21 +591,23 @@ RANGE = "expected a list of a lowest and a highest number from"
     ],
 )  # fmt: skip
 def test_settings_that_mean_nothing_are_refused(path: str, value: Any, message: str) -> None:
-    with pytest.raises(DriftError) as error:
+    with pytest.raises(GridError) as error:
         check_drift(changed(path, value))
     assert message in error.value.message
+    assert error.value.message.startswith("data_drift.drift")
 
 
 def test_a_missing_key_is_named() -> None:
-    with pytest.raises(DriftError, match="drift: missing key fill, resolution"):
+    with pytest.raises(GridError, match=r"drift\.fill: expected .*, found nothing\.\n.*resolution: .* found nothing\."):
         check_drift({key: value for key, value in SETTINGS.items() if key not in ("fill", "resolution")})
 
 
 def test_checking_imports_nothing_that_takes_time() -> None:
     heavy = ("numpy", "pandas", "PIL", "cv2", "torch", "torchvision", "kornia")
     code = (
-        "import sys; from shopfloor.perturbations.drift import check_drift; "
-        f"check_drift({SETTINGS!r}); sys.exit(str([name for name in {heavy!r} if name in sys.modules]))"
+        "import sys; from shopfloor.perturbations.drift import DriftSettings; "
+        f"DriftSettings.model_validate({SETTINGS!r}); "
+        f"sys.exit(str([name for name in {heavy!r} if name in sys.modules]))"
     )
     result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert result.stderr.strip() == "[]"

@@ -25,11 +25,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
+from shopfloor.entries import Settings
+from shopfloor.perturbations.drift_settings import (
+    CATEGORY_OF,
+    WHITE,
+    Crop,
+    DriftSettings,
+    GaussianBlur,
+    GaussianNoise,
+    Perspective,
+    SaltAndPepper,
+    Shadow,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,105 +48,12 @@ if TYPE_CHECKING:
     from PIL import Image
     from torchvision.transforms import InterpolationMode
 
-Settings = Mapping[str, Any]
-Drawn = Mapping[str, Mapping[str, Any]]  # parameters by transform
+Drawn = Mapping[str, Any]  # parameters of a transform
 
 SHADOW_CORNERS = 5  # albumentations' RandomShadow has as many
-_RESOLUTIONS = ("source", "input")
-_WHITE = 255
 
 
-class DriftError(click.ClickException):
-    """Settings of the drift that ask for something impossible; the text names the key."""
-
-
-@dataclass(frozen=True)
-class _Number:
-    """A setting that is a number, or with ``is_range`` a list of a lowest and a highest one."""
-
-    low: float
-    high: float
-    is_range: bool = False
-    is_whole: bool = False
-    is_odd: bool = False
-
-    def allows(self, value: Any) -> bool:
-        if not self.is_range:
-            return self._allows_one(value)
-        is_pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(self._allows_one, value))
-        return is_pair and value[0] <= value[1]
-
-    def _allows_one(self, value: Any) -> bool:
-        if not isinstance(value, int if self.is_whole else int | float) or isinstance(value, bool):
-            return False
-        return self.low <= value <= self.high and not (self.is_odd and value % 2 == 0)
-
-    def __str__(self) -> str:
-        kind = "odd number" if self.is_odd else "whole number" if self.is_whole else "number"
-        what = "a list of a lowest and a highest number" if self.is_range else f"{'an' if self.is_odd else 'a'} {kind}"
-        return f"{what} from {self.low:g} to {self.high:g}"
-
-
-def _range(low: float, high: float) -> _Number:
-    return _Number(low, high, is_range=True)
-
-
-#: Categories, their transforms and the settings of each.
-_TRANSFORMS: dict[str, dict[str, dict[str, _Number]]] = {
-    "camera_position": {
-        "rotation": {"degrees": _range(-180, 180)},
-        "crop": {"scale": _range(0.01, 1)},
-        "perspective": {"distortion_scale": _Number(0, 0.6)},  # from 2/3 on the picture can fold over
-    },
-    "lighting": {
-        "colour_jitter": {key: _range(0, 10) for key in ("brightness", "contrast", "saturation")},
-        "shadow": {"layers": _Number(1, 20, is_whole=True), "factor": _Number(0, 1)},
-    },
-    "quality": {
-        # half a kernel must fit into an image of 32 pixels
-        "gaussian_blur": {"kernel_size": _Number(3, 63, is_whole=True, is_odd=True), "sigma": _range(0.01, 100)},
-        "gaussian_noise": {"mean": _Number(-10, 10), "standard_deviation": _Number(0, 10), "scale": _range(0, 1)},
-        "salt_and_pepper": {"share": _range(0, 1)},
-    },
-}
-_CATEGORY_OF = {name: category for category, names in _TRANSFORMS.items() for name in names}
-_KEYS = ("transforms", "categories_per_image", "order", "fill", "resolution")
-
-
-def check_drift(settings: Settings) -> None:
-    """Refuse settings that mean nothing; imports nothing that takes time.
-
-    Args:
-        settings: Block ``drift`` of a parameter file. A transform or category that is null is off: an environment can
-            override a key of another file and cannot remove one.
-
-    Raises:
-        DriftError: An unknown or missing key, or a value out of its range.
-    """
-    _check_keys("drift", settings, _KEYS, required=_KEYS)
-    _check_keys("drift.transforms", settings["transforms"], _TRANSFORMS)
-    for category, transforms in settings["transforms"].items():
-        where = f"drift.transforms.{category}"
-        if transforms is not None:
-            _check_keys(where, transforms, _TRANSFORMS[category])
-            for name, options in _without_null(transforms).items():
-                _check_options(f"{where}.{name}", options, _TRANSFORMS[category][name])
-
-    categories = sorted(_transforms_that_are_on(settings))
-    if not categories:
-        raise DriftError("drift.transforms: no transform is on.")
-    counts, allowed = settings["categories_per_image"], _Number(1, len(categories), is_whole=True)
-    if not isinstance(counts, list | tuple) or not counts or not all(map(allowed.allows, counts)):
-        raise DriftError(f"drift.categories_per_image: expected a list, each entry {allowed}, found {counts!r}.")
-    order = settings["order"]
-    if not isinstance(order, list | tuple) or sorted(map(str, order)) != categories:
-        raise DriftError(f"drift.order: expected each of {', '.join(categories)} once, found {order!r}.")
-    _check_value("drift.fill", settings["fill"], _Number(0, _WHITE, is_whole=True))
-    if settings["resolution"] not in _RESOLUTIONS:
-        raise DriftError(f"drift.resolution: expected source or input, found {settings['resolution']!r}.")
-
-
-def draw_drift(test: pd.DataFrame, settings: Settings, dataset: str, category: str, seed: int) -> pd.DataFrame:
+def draw_drift(test: pd.DataFrame, settings: DriftSettings, dataset: str, category: str, seed: int) -> pd.DataFrame:
     """Draw transforms and their parameters for every test image (protocol 4.3, steps 1 to 5).
 
     All that is random about an image comes from a generator that is seeded by a hash of seed, dataset, category and
@@ -144,7 +61,7 @@ def draw_drift(test: pd.DataFrame, settings: Settings, dataset: str, category: s
 
     Args:
         test: Table of the test images; ``image`` holds paths relative to the dataset root.
-        settings: Block ``drift`` of a parameter file, see :func:`check_drift`.
+        settings: What may be drawn.
         dataset: Name of the dataset.
         category: Name of the category.
         seed: Seed of the draw.
@@ -156,11 +73,11 @@ def draw_drift(test: pd.DataFrame, settings: Settings, dataset: str, category: s
     """
     import pandas as pd
 
-    order = list(settings["order"])
+    order = list(settings.order)
     lines = []
     for image in test["image"]:
         parameters = _draw_image(settings, f"{seed}/{dataset}/{category}/{image}")
-        chosen = dict.fromkeys(order, "") | {_CATEGORY_OF[name]: name for name in parameters}
+        chosen = dict.fromkeys(order, "") | {CATEGORY_OF[name]: name for name in parameters}
         names = {"image": image, "transforms": " + ".join(parameters)}
         lines.append({**names, **chosen, "parameters": json.dumps(parameters)})
     return pd.DataFrame(lines, columns=["image", "transforms", *order, "parameters"], dtype="str")
@@ -172,7 +89,9 @@ def parameters_of(line: Any) -> dict[str, dict[str, Any]]:
     return parameters
 
 
-def drift_image(image: NDArray[np.uint8], parameters: Drawn, settings: Settings) -> NDArray[np.uint8]:
+def drift_image(
+    image: NDArray[np.uint8], parameters: Mapping[str, Drawn], settings: DriftSettings
+) -> NDArray[np.uint8]:
     """Apply drawn transforms to an image.
 
     Args:
@@ -183,16 +102,15 @@ def drift_image(image: NDArray[np.uint8], parameters: Drawn, settings: Settings)
     Returns:
         Array of the same shape; the argument is left as it was.
     """
-    for name in _in_order(parameters, settings):
-        category = _CATEGORY_OF[name]
-        if category == "camera_position":
-            image = _move_image(image, name, parameters[name], settings["fill"])
+    for name in settings.in_order(parameters):
+        if CATEGORY_OF[name] == "camera_position":
+            image = _move_image(image, name, parameters[name], settings.fill)
         else:
-            image = _PIXEL_CHANGES[name](image, parameters[name], settings["transforms"][category][name])
+            image = _PIXEL_CHANGES[name](image, parameters[name], settings.transform(name))
     return image
 
 
-def drift_mask(mask: NDArray[np.uint8], parameters: Drawn, settings: Settings) -> NDArray[np.uint8]:
+def drift_mask(mask: NDArray[np.uint8], parameters: Mapping[str, Drawn], settings: DriftSettings) -> NDArray[np.uint8]:
     """Let a mask follow the camera: nearest neighbour, filled with 0. Light and quality leave it as it is.
 
     Args:
@@ -205,55 +123,16 @@ def drift_mask(mask: NDArray[np.uint8], parameters: Drawn, settings: Settings) -
     """
     from torchvision.transforms import InterpolationMode
 
-    for name in _in_order(parameters, settings):
-        if _CATEGORY_OF[name] == "camera_position":
+    for name in settings.in_order(parameters):
+        if CATEGORY_OF[name] == "camera_position":
             mask = _move(mask, name, parameters[name], InterpolationMode.NEAREST, fill=0)
     return mask
-
-
-# --- settings --------------------------------------------------------------------------------------------------------
-
-
-def _check_keys(where: str, entry: Any, known: Any, required: Any = ()) -> None:
-    if not isinstance(entry, Mapping):
-        raise DriftError(f"{where}: expected keys and values, found {entry!r}.")
-    if unknown := sorted(map(str, set(entry) - set(known))):
-        raise DriftError(f"{where}: unknown key {', '.join(unknown)}. Known keys: {', '.join(sorted(known))}.")
-    if missing := [key for key in required if key not in entry]:
-        raise DriftError(f"{where}: missing key {', '.join(missing)}.")
-
-
-def _check_options(where: str, options: Any, allowed: Mapping[str, _Number]) -> None:
-    """Check the settings of one transform. All are required: a default in the code would be a setting nobody sees."""
-    _check_keys(where, options, allowed, required=allowed)
-    for key, value in options.items():
-        _check_value(f"{where}.{key}", value, allowed[key])
-
-
-def _check_value(where: str, value: Any, allowed: _Number) -> None:
-    if not allowed.allows(value):
-        raise DriftError(f"{where}: expected {allowed}, found {value!r}.")
-
-
-def _without_null(entries: Settings) -> dict[str, Any]:
-    return {key: value for key, value in entries.items() if value is not None}
-
-
-def _transforms_that_are_on(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Settings of the transforms by category, without empty categories."""
-    by_category = {key: _without_null(names or {}) for key, names in settings["transforms"].items()}
-    return {category: transforms for category, transforms in by_category.items() if transforms}
-
-
-def _in_order(parameters: Drawn, settings: Settings) -> list[str]:
-    order = list(settings["order"])
-    return sorted(parameters, key=lambda name: order.index(_CATEGORY_OF[name]))
 
 
 # --- draws -----------------------------------------------------------------------------------------------------------
 
 
-def _draw_image(settings: Settings, key: str) -> dict[str, dict[str, Any]]:
+def _draw_image(settings: DriftSettings, key: str) -> dict[str, dict[str, Any]]:
     """Parameters of one image by transform, in the order in which the transforms are applied.
 
     Everything is drawn from sorted names, so that neither the order of keys in a parameter file nor the order of
@@ -262,32 +141,33 @@ def _draw_image(settings: Settings, key: str) -> dict[str, dict[str, Any]]:
     import numpy as np
 
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest(), "big"))
-    transforms = _transforms_that_are_on(settings)
-    counts = sorted(settings["categories_per_image"])
+    transforms = settings.transforms.on
+    counts = sorted(settings.categories_per_image)
     count = counts[rng.integers(len(counts))]
     drawn = {}
     for category in sorted(rng.permutation(sorted(transforms))[:count].tolist()):
         names = sorted(transforms[category])
         name = names[rng.integers(len(names))]
-        drawn[name] = _draw_parameters(name, transforms[category][name], rng)
-    return {name: drawn[name] for name in _in_order(drawn, settings)}
+        drawn[name] = _draw_parameters(transforms[category][name], rng)
+    return {name: drawn[name] for name in settings.in_order(drawn)}
 
 
-def _draw_parameters(name: str, options: Settings, rng: np.random.Generator) -> dict[str, Any]:
+def _draw_parameters(options: Settings, rng: np.random.Generator) -> dict[str, Any]:
     """Draw a value from every range of a transform, and what else it needs to be repeated exactly."""
-    ranges = {key: value for key, value in sorted(options.items()) if isinstance(value, list | tuple)}
+    ranges = {key: value for key, value in sorted(options) if isinstance(value, tuple)}
     drawn: dict[str, Any] = {key: float(rng.uniform(*value)) for key, value in ranges.items()}
-    if name == "crop":
-        side = drawn["scale"] ** 0.5  # share of the area (no. 5)
-        top, left = (rng.random(2) * (1 - side)).tolist()
-        return {"top": top, "left": left, "height": side, "width": side}
-    if name == "perspective":
-        # torchvision's share is one of half the side (no. 7)
-        return {"corner_offsets": rng.uniform(0, options["distortion_scale"] / 2, (4, 2)).tolist()}
-    if name == "shadow":
-        return {"polygons": _polygons(options["layers"], rng)}
-    if name in ("gaussian_noise", "salt_and_pepper"):
-        return {**drawn, "seed": int(rng.integers(2**32))}  # of the noise field
+    match options:
+        case Crop():
+            side = drawn["scale"] ** 0.5  # share of the area (no. 5)
+            top, left = (rng.random(2) * (1 - side)).tolist()
+            return {"top": top, "left": left, "height": side, "width": side}
+        case Perspective(distortion_scale=share):
+            # torchvision's share is one of half the side (no. 7)
+            return {"corner_offsets": rng.uniform(0, share / 2, (4, 2)).tolist()}
+        case Shadow(layers=layers):
+            return {"polygons": _polygons(layers, rng)}
+        case GaussianNoise() | SaltAndPepper():
+            return {**drawn, "seed": int(rng.integers(2**32))}  # of the noise field
     return drawn
 
 
@@ -309,7 +189,7 @@ def _polygons(count: int, rng: np.random.Generator) -> list[list[list[float]]]:
 # --- camera position -------------------------------------------------------------------------------------------------
 
 
-def _move_image(image: NDArray[np.uint8], name: str, drawn: Settings, fill: int) -> NDArray[np.uint8]:
+def _move_image(image: NDArray[np.uint8], name: str, drawn: Drawn, fill: int) -> NDArray[np.uint8]:
     """Move the camera, with bilinear interpolation.
 
     Channel by channel in floats, because Pillow cuts off the fractions of 8-bit values: the image would become darker
@@ -325,7 +205,7 @@ def _move_image(image: NDArray[np.uint8], name: str, drawn: Settings, fill: int)
     return np.stack([moved(image[..., channel]) for channel in range(image.shape[2])], axis=2)
 
 
-def _move(plane: NDArray[Any], name: str, drawn: Settings, interpolation: InterpolationMode, fill: int) -> NDArray[Any]:
+def _move(plane: NDArray[Any], name: str, drawn: Drawn, interpolation: InterpolationMode, fill: int) -> NDArray[Any]:
     """Apply a transform of the camera position to an array (H, W)."""
     import numpy as np
     from PIL import Image
@@ -342,7 +222,7 @@ def _move(plane: NDArray[Any], name: str, drawn: Settings, interpolation: Interp
     return np.array(picture)
 
 
-def _crop(picture: Image.Image, drawn: Settings, interpolation: InterpolationMode) -> Image.Image:
+def _crop(picture: Image.Image, drawn: Drawn, interpolation: InterpolationMode) -> Image.Image:
     """Cut to whole pixels, and resize back."""
     from torchvision.transforms.v2 import functional
 
@@ -377,7 +257,7 @@ def _perspective_coefficients(corner_offsets: list[list[float]], size: tuple[int
 # --- lighting and quality --------------------------------------------------------------------------------------------
 
 
-def _colour_jitter(image: NDArray[np.uint8], drawn: Settings, options: Settings) -> NDArray[np.uint8]:
+def _colour_jitter(image: NDArray[np.uint8], drawn: Drawn, options: Settings) -> NDArray[np.uint8]:
     import numpy as np
     from PIL import Image
     from torchvision.transforms.v2 import functional
@@ -388,7 +268,7 @@ def _colour_jitter(image: NDArray[np.uint8], drawn: Settings, options: Settings)
     return np.array(functional.adjust_saturation(picture, drawn["saturation"]))
 
 
-def _shadow(image: NDArray[np.uint8], drawn: Settings, options: Settings) -> NDArray[np.uint8]:
+def _shadow(image: NDArray[np.uint8], drawn: Drawn, options: Shadow) -> NDArray[np.uint8]:
     """Darken what the polygons cover, each by its part of the way to the factor (no. 4)."""
     import cv2
     import numpy as np
@@ -401,46 +281,46 @@ def _shadow(image: NDArray[np.uint8], drawn: Settings, options: Settings) -> NDA
         cv2.fillPoly(layer, [corners], 1)
         layers += layer
     count = len(drawn["polygons"])
-    weights = 1 - (1 - options["factor"]) * np.arange(count + 1) / count
-    darkened = np.rint(np.outer(weights, np.arange(_WHITE + 1))).astype(np.uint8)  # by layers and value
+    weights = 1 - (1 - options.factor) * np.arange(count + 1) / count
+    darkened = np.rint(np.outer(weights, np.arange(WHITE + 1))).astype(np.uint8)  # by layers and value
     return darkened[layers[..., None], image]
 
 
-def _gaussian_blur(image: NDArray[np.uint8], drawn: Settings, options: Settings) -> NDArray[np.uint8]:
+def _gaussian_blur(image: NDArray[np.uint8], drawn: Drawn, options: GaussianBlur) -> NDArray[np.uint8]:
     """Blur rows and columns one after the other; torchvision's two-dimensional kernel takes three times as long."""
     import numpy as np
     import torch
     from kornia.filters import gaussian_blur2d
 
     pixels = torch.from_numpy(np.array(image.transpose(2, 0, 1)[None], np.float32, order="C"))
-    blurred = gaussian_blur2d(pixels, options["kernel_size"], (drawn["sigma"], drawn["sigma"]))
+    blurred = gaussian_blur2d(pixels, options.kernel_size, (drawn["sigma"], drawn["sigma"]))
     return np.ascontiguousarray(blurred[0].round().to(torch.uint8).permute(1, 2, 0).numpy())
 
 
-def _gaussian_noise(image: NDArray[np.uint8], drawn: Settings, options: Settings) -> NDArray[np.uint8]:
+def _gaussian_noise(image: NDArray[np.uint8], drawn: Drawn, options: GaussianNoise) -> NDArray[np.uint8]:
     """Add ``scale * n`` to the image in [0, 1], ``n`` normal (no. 3). The mean above 0 makes it brighter."""
     import numpy as np
 
-    scale = drawn["scale"] * _WHITE
+    scale = drawn["scale"] * WHITE
     noise = np.random.default_rng(drawn["seed"]).standard_normal(image.shape, np.float32)
-    noise *= np.float32(scale * options["standard_deviation"])
-    noise += np.float32(scale * options["mean"])
+    noise *= np.float32(scale * options.standard_deviation)
+    noise += np.float32(scale * options.mean)
     noise += image
-    return np.rint(noise.clip(0, _WHITE, out=noise), out=noise).astype(np.uint8)
+    return np.rint(noise.clip(0, WHITE, out=noise), out=noise).astype(np.uint8)
 
 
-def _salt_and_pepper(image: NDArray[np.uint8], drawn: Settings, options: Settings) -> NDArray[np.uint8]:
+def _salt_and_pepper(image: NDArray[np.uint8], drawn: Drawn, options: Settings) -> NDArray[np.uint8]:
     """Make a share of the pixels black or white, half of them each (no. 1)."""
     import numpy as np
 
     field = np.random.default_rng(drawn["seed"]).random(image.shape[:2], np.float32)
     image = image.copy()
     image[field < drawn["share"] / 2] = 0
-    image[field >= 1 - drawn["share"] / 2] = _WHITE
+    image[field >= 1 - drawn["share"] / 2] = WHITE
     return image
 
 
-_PIXEL_CHANGES = {
+_PIXEL_CHANGES: dict[str, Callable[[NDArray[np.uint8], Drawn, Any], NDArray[np.uint8]]] = {
     "colour_jitter": _colour_jitter,
     "shadow": _shadow,
     "gaussian_blur": _gaussian_blur,

@@ -15,6 +15,7 @@ from PIL.Image import Image
 
 from shopfloor.catalog.image_stack import ImagePart, LazyStack
 from shopfloor.perturbations import drift as drifts
+from shopfloor.perturbations.drift_settings import DriftSettings
 from shopfloor.pipelines.data_prep.nodes import category_title, dataset_root, mask_of
 from shopfloor.pipelines.lazy_stack import lazy_stack
 from shopfloor.planning.binding import Sources, SourcesGoneError, reads
@@ -120,7 +121,7 @@ def draw_drift(test: pd.DataFrame, drift: Settings, *, dataset: str, category: s
     Returns:
         One line per image, see :func:`shopfloor.perturbations.drift.draw_drift`.
     """
-    return drifts.draw_drift(test, drift, dataset, category, seed)
+    return drifts.draw_drift(test, DriftSettings.model_validate(drift), dataset, category, seed)
 
 
 def drift_images(
@@ -146,13 +147,14 @@ def drift_images(
         Images (N, S, S, 3), uint8, in the order of the draw.
     """
     root = dataset_root(settings, folder)
-    at_source = drift["resolution"] == "source"  # protocol 5, no. 8
+    asked = DriftSettings.model_validate(drift)
+    at_source = asked.resolution == "source"  # protocol 5, no. 8
     files, parameters = _rows(index, draw), [json.loads(text) for text in draw["parameters"]]
 
     def prepare(row: int) -> np.ndarray:
         file = files.iloc[row]
         image = read_image(root / file["image"], None if at_source else image_size, sha256=file["sha256"])
-        return resize_image(drifts.drift_image(image, parameters[row], drift), image_size)
+        return resize_image(drifts.drift_image(image, parameters[row], asked), image_size)
 
     title = f"{category_title(index)}: drifted images {image_size} px"
     return lazy_stack(prepare, len(files), (image_size, image_size, 3), title, files)
@@ -178,7 +180,8 @@ def drift_masks(
         Masks (N, S, S), uint8, 0 or 1, in the order of the draw.
     """
     root = dataset_root(settings, folder)
-    at_source = drift["resolution"] == "source"
+    asked = DriftSettings.model_validate(drift)
+    at_source = asked.resolution == "source"
     parameters = [json.loads(text) for text in draw["parameters"]]
     rows = _rows(index, draw)
     masks = [mask_of(row, root) for row in rows.itertuples()]
@@ -188,7 +191,7 @@ def drift_masks(
             return np.zeros((image_size, image_size), np.uint8)
         mask = read_mask(**masks[row])
         mask = mask if at_source else resize_mask(mask, image_size)
-        return resize_mask(drifts.drift_mask(mask, parameters[row], drift), image_size)
+        return resize_mask(drifts.drift_mask(mask, parameters[row], asked), image_size)
 
     title = f"{category_title(index)}: drifted masks {image_size} px"
     return lazy_stack(prepare, len(masks), (image_size, image_size), title, rows)
@@ -247,4 +250,4 @@ def show_drift(
     labels = index.set_index("image")["label"]
     bad = [image for image in draw["image"] if labels[image] == "bad"]
     image = read_image(dataset_root(settings, folder) / bad[0])
-    return draw_gallery(image, drift, name=bad[0])
+    return draw_gallery(image, DriftSettings.model_validate(drift), name=bad[0])

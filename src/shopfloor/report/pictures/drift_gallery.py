@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from shopfloor.perturbations.drift import draw_drift, drift_image
+from shopfloor.perturbations.drift_settings import DriftSettings
 
 _COLUMNS = 4
 _TILE_INCHES = 2.4
@@ -21,7 +21,7 @@ _DPI = 110
 _LONGEST_SIDE = 700
 
 
-def draw_gallery(image: np.ndarray, drift: Mapping[str, Any], name: str) -> Image.Image:
+def draw_gallery(image: np.ndarray, drift: DriftSettings, name: str) -> Image.Image:
     """Draw an image as it is and after each transform alone.
 
     Args:
@@ -47,14 +47,12 @@ def draw_gallery(image: np.ndarray, drift: Mapping[str, Any], name: str) -> Imag
     return Image.open(data).convert("RGB")
 
 
-def _tiles(image: np.ndarray, drift: Mapping[str, Any], name: str) -> Iterator[tuple[str, np.ndarray]]:
+def _tiles(image: np.ndarray, drift: DriftSettings, name: str) -> Iterator[tuple[str, np.ndarray]]:
     """Each transform alone, in the order in which they are applied."""
     table = pd.DataFrame({"image": [name]})
-    for category in drift["order"]:
-        for transform, settings in (drift["transforms"].get(category) or {}).items():
-            if settings is None:  # switched off by an environment
-                continue
-            alone = {**drift, "transforms": {category: {transform: settings}}, "categories_per_image": [1]}
+    for category in drift.order:
+        for transform in drift.transforms.on[category]:
+            alone = drift.alone(transform)
             parameters = json.loads(draw_drift(table, alone, "gallery", category, seed=0)["parameters"].iloc[0])
             yield transform.replace("_", " "), drift_image(image, parameters, alone)
 
