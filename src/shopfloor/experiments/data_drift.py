@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any
 
 import pandas as pd
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from shopfloor.catalog.result_table import COLUMN_TYPES
+from shopfloor.entries import AnyNumber, AtLeastOne, Expected, Name, Names, OrNone, Seed, refusal
 from shopfloor.experiments.experiment import Experiment, Step, Tables, figure_titles
-from shopfloor.perturbations.drift import check_drift
-from shopfloor.planning.axes import product
-from shopfloor.planning.cell import CLEAN, Cell, Domains, Drift, Parameters
-from shopfloor.planning.parameter_checks import GridError, joined, list_of, whole_number
+from shopfloor.perturbations.drift_settings import DriftSettings
+from shopfloor.planning.axes import Axes
+from shopfloor.planning.cell import Cell, Domains, Drift
+from shopfloor.planning.errors import joined
+from shopfloor.planning.settings import ExperimentSettings
 from shopfloor.report.figures.comparison import Tick, comparison_figure
 from shopfloor.report.figures.style import Chart
 from shopfloor.report.page.change import Change
@@ -25,29 +29,53 @@ METRICS = ("image_auroc", "image_pg2", "image_pb2", "pixel_aupro")
 """The metrics of its tables (protocol 4.3)."""
 
 
-def expand(parameters: Parameters, name: str, settings: Parameters) -> Iterable[Cell]:
+def _no_column(domains: Any) -> Any:
+    taken = [str(each) for each in domains if str(each) in COLUMN_TYPES or str(each).endswith("_sd")]
+    if taken:
+        raise refusal(f"{joined(taken)} is the name of a column of tables. Choose another name.")
+    return domains
+
+
+class DataDriftSettings(ExperimentSettings):
+    """What the experiment is told.
+
+    Attributes:
+        drift: How test images drift.
+        drift_seeds: Seeds of the drift; there is no new training for them.
+        natural: Names of datasets whose test images come from several domains.
+        domains: Test sets of such a dataset: by name, the domains whose mean it is (protocol 4.4).
+    """
+
+    drift: DriftSettings
+    drift_seeds: Annotated[tuple[Seed, ...], AtLeastOne]
+    natural: Annotated[tuple[Name, ...], AnyNumber] = ()
+    domains: Annotated[
+        Mapping[Name, Names],
+        AfterValidator(_no_column),
+        OrNone,
+        Expected("names of test sets with lists of domains"),
+        Field(validate_default=True),
+    ] = {}
+
+    @field_validator("domains")
+    @classmethod
+    def _are_given(cls, domains: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
+        if info.data.get("natural") and not domains:
+            raise refusal(f"expected names of test sets with lists of domains, found {domains!r}.")
+        return domains
+
+
+def expand(axes: Axes, settings: DataDriftSettings) -> Iterable[Cell]:
     """Make the models of the model evaluation, tested as it is, drifted, and on the domains of natural drift."""
-    drift = settings.get("drift")
-    if not isinstance(drift, Mapping):
-        raise GridError(f"{name}.drift: the transforms are missing, found {drift!r}.")
-    check_drift(drift)
-    seeds = [whole_number(name, "drift_seeds", seed, smallest=0) for seed in list_of(name, "drift_seeds", settings)]
-    drifts = [Drift(seed, f"params:{name}.drift", drift) for seed in seeds]
-    for cell in product(parameters, name, settings):
-        yield Cell(**cell, condition=CLEAN)
-        for each in drifts:
-            yield Cell(**cell, condition=CLEAN, drift=each)
-    if not settings.get("natural"):
-        return
-    domains = settings.get("domains")
-    if not isinstance(domains, Mapping) or not domains:
-        raise GridError(f"{name}.domains: expected names of test sets with lists of domains, found {domains!r}.")
-    if taken := [str(each) for each in domains if str(each) in COLUMN_TYPES or str(each).endswith("_sd")]:
-        raise GridError(f"{name}.domains: {joined(taken)} is the name of a column of tables. Choose another name.")
-    test_sets = [Domains(str(each), tuple(map(str, list_of(f"{name}.domains", each, domains)))) for each in domains]
-    for cell in product(parameters, name, settings, "natural"):
+    drifts = [Drift(seed, f"params:{axes.experiment}.drift", settings.drift.given) for seed in settings.drift_seeds]
+    for cell in axes.cells(settings):
+        yield cell
+        for drift in drifts:
+            yield replace(cell, drift=drift)
+    test_sets = [Domains(name, tuple(domains)) for name, domains in settings.domains.items()]
+    for cell in axes.cells(settings, settings.natural):
         for test_set in test_sets:
-            yield Cell(**cell, condition=CLEAN, domains=test_set)
+            yield replace(cell, domains=test_set)
 
 
 def make_drift_tables(metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -137,8 +165,8 @@ _DOMAIN_TEXT = (
 
 EXPERIMENT = Experiment(
     "data_drift",
+    DataDriftSettings,
     expand,
-    frozenset({"drift", "drift_seeds", "natural", "domains"}),
     steps=(
         Step(make_drift_tables, ("metrics",), ("drift_table", "domain_table")),
         Step(raise_drift_alarm, ("scores", "params:drift_alarm"), ("drift_alarms", "drift_alarm_table")),

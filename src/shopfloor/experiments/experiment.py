@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 
 from shopfloor.metrics.entries import label_of
-from shopfloor.planning.cell import Cell, Parameters
+from shopfloor.planning.axes import Axes
+from shopfloor.planning.cell import Cell
+from shopfloor.planning.settings import ExperimentSettings
 from shopfloor.report.page.change import Change
 from shopfloor.report.page.sections import Section
 
@@ -41,8 +43,8 @@ class Experiment:
 
     Attributes:
         name: Name of its pipeline and of its block of the parameter files.
-        keys: Keys that this block may hold beside those of all experiments.
-        expand: Makes the cells of its grid of all parameters, its name and its block.
+        settings: What this block may hold.
+        expand: Makes the cells of its grid of the axes that all experiments have and of its settings.
         steps: Tables and figures that it has beside those of all experiments.
         find_change: Tells what it changes, and where the values before and after stand; None where it changes nothing.
         sections: Makes the parts of the page that only it has.
@@ -51,8 +53,8 @@ class Experiment:
     """
 
     name: str
-    expand: Callable[[Parameters, str, Parameters], Iterable[Cell]]
-    keys: frozenset[str] = frozenset()
+    settings: type[ExperimentSettings]
+    expand: Callable[[Axes, Any], Iterable[Cell]]
     steps: tuple[Step, ...] = ()
     find_change: Callable[[Tables], Change | None] | None = None
     sections: Callable[[Tables], list[Section]] | None = None

@@ -1,19 +1,17 @@
-"""Experiments: parameters are expanded into cells, and what cannot be is refused with the entry that asks for it."""
+"""Experiments with their cells: what cannot be expanded is refused with the entry that asks for it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from shopfloor.experiments import EXPERIMENTS
 from shopfloor.experiments.experiment import Experiment
-from shopfloor.planning.axes import categories_of, narrowed
-from shopfloor.planning.cell import Category, Cell, Parameters
-from shopfloor.planning.parameter_checks import GridError, block_of, check_keys, list_of
-
-_EXPERIMENT_KEYS = {"title", "demo_note", "datasets", "detectors", "image_sizes", "seeds"}
-_ONLY_KEYS = {"datasets", "detectors"}
+from shopfloor.planning.axes import Axes
+from shopfloor.planning.cell import Category, Cell
+from shopfloor.planning.errors import GridError
+from shopfloor.planning.settings import ExperimentSettings, ProjectSettings, read_settings
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Grid:
 
     experiment: Experiment
     cells: tuple[Cell, ...]
-    settings: Parameters = field(repr=False, default_factory=dict)
+    settings: ExperimentSettings = field(repr=False)
     paper_tables: tuple[str, ...] = ()
 
     @property
@@ -42,7 +40,7 @@ class Grid:
         return f"reporting.{self.name}.{what}"
 
 
-def expand_experiments(parameters: Parameters) -> dict[str, Grid]:
+def expand_experiments(parameters: Mapping[str, Any]) -> dict[str, Grid]:
     """Expand the blocks of all experiments into their grids.
 
     Args:
@@ -54,25 +52,17 @@ def expand_experiments(parameters: Parameters) -> dict[str, Grid]:
     Raises:
         GridError: An entry asks for something impossible.
     """
-    for block in ("datasets", "own_data", "detectors", "backbones", "textures", "only"):
-        if not isinstance(entries := parameters.get(block) or {}, Mapping):
-            raise GridError(f"{block}: expected names with settings below them, found {entries!r}.")
-        for name in entries:
-            # a dot or slash would not be one part of a path; timm's tags have dots, torchvision's networks a prefix
-            allowed = r"(torchvision/)?[\w.-]+" if block == "backbones" else r"[\w-]+"
-            if not isinstance(name, str) or not re.fullmatch(allowed, name):
-                raise GridError(
-                    f"{block}: {name!r} cannot be a name. Use letters, digits, _ and - (a number in quotes)."
-                )
-    check_keys("only", parameters.get("only") or {}, _ONLY_KEYS)
+    project = ProjectSettings(parameters)
+    # The paper's tables are read when one is made, so a notebook may plan without that block.
     paper_tables = (parameters.get("paper_tables") or {}).get("tables") or {}
     grids = {}
     for name, experiment in EXPERIMENTS.items():
         if name not in parameters:  # as in a notebook that plans one experiment
             continue
-        settings = block_of(parameters, name)
-        check_keys(name, settings, _EXPERIMENT_KEYS | experiment.keys)
-        cells = tuple(dict.fromkeys(experiment.expand(parameters, name, settings)))
+        if not isinstance(parameters[name], Mapping):
+            raise GridError(f"{name}: this block of the parameter files is missing.")
+        settings = read_settings(experiment.settings, name, parameters[name])
+        cells = tuple(dict.fromkeys(experiment.expand(Axes(project, name), settings)))
         _refuse_supervised_without_labels(name, cells)
         answered = tuple(table for table, each in paper_tables.items() if each.get("experiment") == name)
         grids[name] = Grid(experiment, cells, settings, answered)
@@ -82,7 +72,7 @@ def expand_experiments(parameters: Parameters) -> dict[str, Grid]:
 def _refuse_supervised_without_labels(name: str, cells: Iterable[Cell]) -> None:
     """A supervised detector would train in silence, on good images alone."""
     for cell in cells:
-        if cell.detector_settings["learning_type"] == "supervised" and not cell.condition.labels_bad:
+        if cell.detector_settings.learning_type == "supervised" and not cell.condition.labels_bad:
             raise GridError(
                 f"{name}.detectors: {cell.detector} learns from labelled bad images "
                 f"(detectors.{cell.detector}.learning_type is supervised), and {name} trains on good ones only. "
@@ -90,8 +80,8 @@ def _refuse_supervised_without_labels(name: str, cells: Iterable[Cell]) -> None:
             )
 
 
-def checked_categories(parameters: Parameters) -> list[Category]:
-    """The categories that ``data_prep`` checks beyond those of the experiments.
+def checked_categories(parameters: Mapping[str, Any]) -> list[Category]:
+    """Give the categories that ``data_prep`` checks beyond those of the experiments.
 
     Args:
         parameters: All parameters of the environment.
@@ -102,11 +92,8 @@ def checked_categories(parameters: Parameters) -> list[Category]:
     Raises:
         GridError: The block asks for something impossible.
     """
-    settings = block_of(parameters, "data_prep")
-    check_keys("data_prep", settings, {"datasets"})
-    listed = [str(name) for name in list_of("data_prep", "datasets", settings)] if settings.get("datasets") else []
-    names = narrowed(parameters, "datasets", listed)
-    return [Category(**data) for data in categories_of(parameters, "data_prep", names)]
+    project = ProjectSettings(parameters)
+    return Axes(project, "data_prep").checked_categories(project.data_prep.datasets)
 
 
 def unique_cells(grids: Iterable[Grid]) -> tuple[Cell, ...]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Annotated, ClassVar
 
 import pandas as pd
 
+from shopfloor.entries import AnyNumber, Names, Percentage, Settings, Text, WholeNumber
 from shopfloor.experiments.experiment import Experiment, Step, Tables, figure_titles
 from shopfloor.perturbations.splits import share_split
-from shopfloor.planning.axes import product
+from shopfloor.planning.axes import Axes
 from shopfloor.planning.binding import bind
-from shopfloor.planning.cell import CLEAN, Cell, Condition, Parameters
-from shopfloor.planning.parameter_checks import GridError, check_keys, joined, list_of, percentage
+from shopfloor.planning.cell import Cell, Condition
+from shopfloor.planning.settings import ExperimentSettings
 from shopfloor.report.figures.comparison import Tick, comparison_figure
 from shopfloor.report.figures.style import Chart
 from shopfloor.report.page.change import Change
@@ -23,36 +25,51 @@ from shopfloor.report.tables.comparison import LINE, TEST_SET, TRAINING, compare
 METRICS = ("image_auroc", "pixel_f1max", "image_pg2")
 """The metrics of its tables (protocol 4.2)."""
 
-_SHARE_KEYS = {"detector", "image_size", "datasets", "percent"}
+
+class TrainingShare(Settings):
+    """Where a detector is trained on a part of the good training images, because memory forbids all.
+
+    Attributes:
+        detector: Name of the detector.
+        image_size: Side of the model input, in pixels.
+        datasets: Names of datasets, or ``dataset/category``.
+        percent: Share of the good training images.
+    """
+
+    expected: ClassVar[str] = "the keys datasets, detector, image_size, percent"
+
+    detector: Text
+    image_size: WholeNumber
+    datasets: Names
+    percent: Percentage
+
+    def asks_for(self, cell: Cell) -> bool:
+        """Whether it is about a cell."""
+        names = {cell.dataset, f"{cell.dataset}/{cell.category}"}
+        same = (cell.detector, cell.image_size) == (self.detector, self.image_size)
+        return same and not names.isdisjoint(self.datasets)
 
 
-def expand(parameters: Parameters, name: str, settings: Parameters) -> Iterable[Cell]:
+class InputSizeSettings(ExperimentSettings):
+    """What the experiment is told.
+
+    Attributes:
+        training_share: Where a part of the training images has to do (protocol 4.2).
+    """
+
+    training_share: Annotated[tuple[TrainingShare, ...], AnyNumber] = ()
+
+
+def expand(axes: Axes, settings: InputSizeSettings) -> Iterable[Cell]:
     """Make the cells of every size; where memory forbids all training images, of a share of them."""
-    shares = [_share(name, share) for share in settings.get("training_share") or []]
-    for cell in product(parameters, name, settings):
-        percent = next((percent for asked, percent in shares if asked(cell)), 100)
-        yield Cell(**cell, condition=CLEAN if percent == 100 else _share_of(percent))
+    for cell in axes.cells(settings):
+        percent = next((share.percent for share in settings.training_share if share.asks_for(cell)), None)
+        yield replace(cell, condition=_share_of(percent)) if percent else cell
 
 
 def _share_of(percent: float) -> Condition:
     split = bind(share_split, percent=percent)
     return Condition("clean", f"share_{percent:g}", "share", percent, make_split=split)
-
-
-def _share(experiment: str, share: Any) -> tuple[Callable[[dict[str, Any]], bool], float]:
-    """Which cells one entry of ``training_share`` asks for, and the percentage."""
-    where = f"{experiment}.training_share"
-    if not isinstance(share, Mapping) or not share.keys() >= _SHARE_KEYS:
-        raise GridError(f"{where}: each entry needs the keys {joined(_SHARE_KEYS)}, found {share!r}.")
-    check_keys(where, share, _SHARE_KEYS)
-    datasets, percent = list_of(where, "datasets", share), percentage(where, "percent", share["percent"])
-
-    def asked(cell: dict[str, Any]) -> bool:
-        names = (cell["dataset"], f"{cell['dataset']}/{cell['category']}")
-        same = (cell["detector"], cell["image_size"]) == (share["detector"], share["image_size"])
-        return same and not set(names).isdisjoint(map(str, datasets))
-
-    return asked, percent
 
 
 def make_size_table(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -114,8 +131,8 @@ _TEXT = (
 
 EXPERIMENT = Experiment(
     "input_size",
+    InputSizeSettings,
     expand,
-    frozenset({"training_share"}),
     steps=(
         Step(make_size_table, ("metrics",), ("size_table",)),
         Step(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shopfloor.experiments.experiment import Experiment
-from shopfloor.planning.axes import product
-from shopfloor.planning.cell import CLEAN, Cell, Parameters
+from shopfloor.planning.axes import Axes
+from shopfloor.planning.cell import Cell
+from shopfloor.planning.settings import ExperimentSettings
 
 
-def expand(parameters: Parameters, name: str, settings: Parameters) -> Iterable[Cell]:
+def expand(axes: Axes, settings: ExperimentSettings) -> Iterable[Cell]:
     """Make one cell for each category, detector, image size and seed."""
-    for cell in product(parameters, name, settings):
-        yield Cell(**cell, condition=CLEAN)
+    return axes.cells(settings)
 
 
-EXPERIMENT = Experiment("model_evaluation", expand, shows_detectors=True)
+EXPERIMENT = Experiment("model_evaluation", ExperimentSettings, expand, shows_detectors=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Annotated, NamedTuple
 
 import pandas as pd
 
+from shopfloor.entries import AtLeastOne, Percentage, WholeNumber
 from shopfloor.experiments.experiment import Experiment, Step, Tables, figure_titles
 from shopfloor.perturbations.splits import noisy_split
-from shopfloor.planning.axes import product
+from shopfloor.planning.axes import Axes
 from shopfloor.planning.binding import bind
-from shopfloor.planning.cell import CLEAN, Cell, Condition, Parameters
-from shopfloor.planning.parameter_checks import list_of, percentage, whole_number
+from shopfloor.planning.cell import Cell, Condition
+from shopfloor.planning.settings import ExperimentSettings
 from shopfloor.report.figures.comparison import Tick, comparison_figure
 from shopfloor.report.figures.style import Chart
 from shopfloor.report.page.change import Change
@@ -25,24 +27,29 @@ METRICS = ("image_auroc", "image_pg2", "image_pb2", "pixel_aupro")
 """The metrics of its tables (protocol 4.5)."""
 
 
-def expand(parameters: Parameters, name: str, settings: Parameters) -> Iterable[Cell]:
+class NoisyLabelsSettings(ExperimentSettings):
+    """What the experiment is told.
+
+    Attributes:
+        noise_percent: Shares of the good training images that bad ones take the place of.
+        minimum_bad_test_images: Bad test images that must remain (protocol 4.5).
+    """
+
+    noise_percent: Annotated[tuple[Percentage, ...], AtLeastOne]
+    minimum_bad_test_images: WholeNumber = 5
+
+
+def expand(axes: Axes, settings: NoisyLabelsSettings) -> Iterable[Cell]:
     """Make every level on its own test set and on the one that all levels of a seed share.
 
     The clean column is the model evaluation's: full test set, first seed. ``clean_same_test`` measures that same
     training on the common test set of each seed.
     """
-    minimum_bad = whole_number(name, "minimum_bad_test_images", settings.get("minimum_bad_test_images", 5))
-    levels = sorted(percentage(name, "noise_percent", level) for level in list_of(name, "noise_percent", settings))
-    noises = [_noise(level, minimum_bad) for level in levels]
-    first_seed = list_of(name, "seeds", settings)[0]
-    for cell in product(parameters, name, settings):
-        common = {"common_draw": noises[-1], "common_seed": cell["seed"]}
-        clean = {**cell, "seed": first_seed, "condition": CLEAN}
-        yield Cell(**clean)
-        yield Cell(**clean, **common)
-        for noise in noises:
-            yield Cell(**cell, condition=noise)
-            yield Cell(**cell, condition=noise, **common)
+    noises = [_noise(level, settings.minimum_bad_test_images) for level in sorted(settings.noise_percent)]
+    for cell in axes.cells(settings):
+        for each in (replace(cell, seed=settings.seeds[0]), *(replace(cell, condition=noise) for noise in noises)):
+            yield each
+            yield replace(each, common_draw=noises[-1], common_seed=cell.seed)
 
 
 def _noise(level: float, minimum_bad: int) -> Condition:
@@ -154,8 +161,8 @@ _TEXT = (
 
 EXPERIMENT = Experiment(
     "noisy_labels",
+    NoisyLabelsSettings,
     expand,
-    frozenset({"noise_percent", "minimum_bad_test_images"}),
     steps=(
         Step(make_noise_table, ("metrics",), ("noise_table",)),
         Step(

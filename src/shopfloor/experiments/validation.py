@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any
 
 import pandas as pd
+from pydantic import BeforeValidator
 
+from shopfloor.detectors.stopping_rule import StoppingRule
+from shopfloor.entries import Name, Percentage, refusal
 from shopfloor.experiments.experiment import Experiment, Step, Tables
 from shopfloor.metrics.entries import label_of
 from shopfloor.perturbations.splits import holdout_split
-from shopfloor.planning.axes import product
+from shopfloor.planning.axes import Axes
 from shopfloor.planning.binding import bind
-from shopfloor.planning.cell import Cell, Condition, Parameters
-from shopfloor.planning.parameter_checks import GridError, check_keys, percentage
+from shopfloor.planning.cell import Cell, Condition
+from shopfloor.planning.errors import GridError
+from shopfloor.planning.settings import ExperimentSettings
 from shopfloor.report.page.sections import Section
 from shopfloor.report.page.tables import Column, Table, as_field, page_table
 from shopfloor.report.tables.comparison import LINE, TRAINING
@@ -21,46 +26,55 @@ from shopfloor.report.tables.comparison import LINE, TRAINING
 METRICS = ("image_auroc", "image_f1max")
 """The metrics of its table (protocol 4.7)."""
 
-_STOPPING_KEYS = {"monitor", "patience", "min_delta", "every_n_epochs"}
 _EPOCHS = {"stopped_epoch": "Epochs trained", "best_epoch": "Best epoch"}
 
 
-def expand(parameters: Parameters, name: str, settings: Parameters) -> Iterable[Cell]:
+def _that_are_on(rules: Any) -> Any:
+    if not isinstance(rules, Mapping) or not rules:
+        raise refusal(f"expected rules by name, found {rules!r}.")
+    return {name: keys for name, keys in rules.items() if keys is not None}  # an environment cannot remove a key
+
+
+_Rule = Annotated[StoppingRule | None, BeforeValidator(lambda keys: None if keys == {} else keys)]
+
+
+class ValidationSettings(ExperimentSettings):
+    """What the experiment is told.
+
+    Attributes:
+        holdout_percent: Share of the good and of the bad training images that is held out.
+        stopping: Rules of stopping by name; one without keys trains to the full length, one that is null is off.
+    """
+
+    holdout_percent: Percentage
+    stopping: Annotated[Mapping[Name, _Rule], BeforeValidator(_that_are_on)]
+
+
+def expand(axes: Axes, settings: ValidationSettings) -> Iterable[Cell]:
     """Make the same held-out part for every rule of stopping, the full length among them.
 
     Raises:
         GridError: A detector has no epochs to stop between.
     """
-    percent = percentage(name, "holdout_percent", settings.get("holdout_percent"))
-    rules = settings.get("stopping")
-    if not isinstance(rules, Mapping) or not rules:
-        raise GridError(f"{name}.stopping: expected rules by name, found {rules!r}.")
-    conditions = []
-    for rule, keys in rules.items():
-        if keys is None:  # switched off by an environment
-            continue
-        if not isinstance(keys, Mapping):
-            raise GridError(f"{name}.stopping.{rule}: expected keys and values, found {keys!r}.")
-        check_keys(f"{name}.stopping.{rule}", keys, _STOPPING_KEYS)
-        conditions.append(_holdout(str(rule), percent, keys))
-    for cell in product(parameters, name, settings):
-        trainer = cell["detector_settings"].get("trainer") or {}
-        if (trainer.get("max_epochs") or 0) <= 1:
+    conditions = [_holdout(name, settings.holdout_percent, rule) for name, rule in settings.stopping.items()]
+    for cell in axes.cells(settings):
+        epochs = cell.detector_settings.trainer.get("max_epochs")
+        if (epochs or 0) <= 1:
             raise GridError(
-                f"{name}.detectors: {cell['detector']} has no epochs to stop between "
-                f"(detectors.{cell['detector']}.trainer.max_epochs is {trainer.get('max_epochs')})."
+                f"{axes.experiment}.detectors: {cell.detector} has no epochs to stop between "
+                f"(detectors.{cell.detector}.trainer.max_epochs is {epochs})."
             )
         for condition in conditions:
-            yield Cell(**cell, condition=condition)
+            yield replace(cell, condition=condition)
 
 
-def _holdout(rule: str, percent: float, keys: Mapping[str, Any]) -> Condition:
+def _holdout(name: str, percent: float, rule: StoppingRule | None) -> Condition:
     return Condition(
-        rule,
+        name,
         f"holdout_{percent:g}",
         "holdout",
         percent,
-        stopping=tuple(sorted(keys.items())),
+        stopping=tuple(sorted(rule.given.items())) if rule else (),
         make_split=bind(holdout_split, percent=percent),
         holds_out=True,
     )
@@ -113,8 +127,8 @@ _TEXT = (
 
 EXPERIMENT = Experiment(
     "validation",
+    ValidationSettings,
     expand,
-    frozenset({"holdout_percent", "stopping"}),
     steps=(Step(make_stopping_table, ("dataset_table", "costs"), ("stopping_table",)),),
     sections=sections,
 )

@@ -37,12 +37,12 @@ class Axes:
 
     Args:
         project: What all experiments share.
-        experiment: Name of the experiment, for messages.
+        experiment: Name of the experiment.
     """
 
     def __init__(self, project: ProjectSettings, experiment: str) -> None:
         self._project = project
-        self._experiment = experiment
+        self.experiment = experiment
 
     @property
     def known_datasets(self) -> frozenset[str]:
@@ -92,7 +92,7 @@ class Axes:
             GridError: There is no such dataset or category.
         """
         found: dict[tuple[str, str], Category] = {}
-        where = f"{self._experiment}.datasets"
+        where = f"{self.experiment}.datasets"
         for name in names:
             dataset, _, category = name.partition("/")
             is_own = dataset in self._project.own_data
@@ -106,7 +106,7 @@ class Axes:
         return list(found.values())
 
     def _detector(self, name: str) -> _Detector:
-        entry = self._project.detectors.of(name, f"{self._experiment}.detectors")
+        entry = self._project.detectors.of(name, f"{self.experiment}.detectors")
         where = f"detectors.{name}"
         if strangers := set(entry.foreground_of) - self.known_datasets:
             raise GridError(
@@ -121,7 +121,7 @@ class Axes:
         multiple = detector.settings.size_multiple
         if size % multiple:
             raise GridError(
-                f"{self._experiment}.image_sizes: {size} does not fit detector {detector.name}, "
+                f"{self.experiment}.image_sizes: {size} does not fit detector {detector.name}, "
                 f"which needs a multiple of {multiple} (detectors.{detector.name}.size_multiple)."
             )
 

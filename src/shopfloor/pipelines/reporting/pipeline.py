@@ -296,8 +296,8 @@ def _plan(grid: Grid) -> dict[str, Any]:
     cells = grid.cells
     return {
         "experiment": grid.name,
-        "title": grid.settings.get("title") or grid.name,
-        "demo_note": grid.settings.get("demo_note") or "",
+        "title": grid.settings.title or grid.name,
+        "demo_note": grid.settings.demo_note or "",
         "seeds": sorted({cell.seed for cell in cells}),
         "grid": {
             "datasets": list(dict.fromkeys(f"{cell.dataset}/{cell.category}" for cell in cells)),
@@ -307,7 +307,7 @@ def _plan(grid: Grid) -> dict[str, Any]:
             "splits": list(dict.fromkeys(cell.condition.split for cell in cells)),
             "test_sets": list(dict.fromkeys(cell.test_set for cell in cells)),
         },
-        "experiment_settings": dict(grid.settings),
+        "experiment_settings": dict(grid.settings.given),
         "dataset_settings": {
             cell.dataset: {key: value for key, value in cell.dataset_settings.given.items() if key in _DATASET_KEYS}
             for cell in cells
