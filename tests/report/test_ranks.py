@@ -17,7 +17,7 @@ from shopfloor.report.statistics.ranks import (
     groups_not_told_apart,
     rank_detectors,
 )
-from tests.report.charts import drawn, edges, marks, shapes, texts
+from tests.report import charts
 from tests.report.conftest import value_rows
 
 # Demsar 2006, Table 2 (without the column of ranks): AUC of four variants of C4.5 on 14 data sets, and in Table 5 the
@@ -177,8 +177,8 @@ def test_no_test_says_why(values, detectors, reason, ranks):
     assert (ranking.p_value, ranking.critical_difference, ranking.groups) == (None, None, ())
     assert ranking.table["rank"].to_list() == pytest.approx(ranks, nan_ok=True)
     figure = rank_figure(ranking)
-    assert reason in " ".join(text.text for text in drawn(figure).iter() if text.text)
-    assert is_empty(figure) == all(np.isnan(ranks)) and not any(edges(figure).values())
+    assert reason in " ".join(text.text for text in charts.drawn(figure).iter() if text.text)
+    assert is_empty(figure) == all(np.isnan(ranks)) and not any(charts.edges(figure).values())
 
 
 def test_empty_table():
@@ -194,17 +194,19 @@ def test_figure_has_every_detector_bar_and_the_critical_difference():
     ranking = rank_detectors(rows(values, evil))
     figure = rank_figure(ranking)
     ranks = ranking.table.set_index("detector")["rank"]
-    assert {mark["detector"]: mark["rank"] for mark in values(figure)} == pytest.approx(ranks.to_dict(), rel=1e-5)
-    assert [mark["row"] for mark in values(figure)] == list(range(4))
-    assert {f"{rank:.2f}" for rank in ranks} | {*evil} <= set(texts(figure))
-    low, high = marks(figure, "point")[0]["encoding"]["x"]["scale"]["domain"]
+    assert {mark["detector"]: mark["rank"] for mark in charts.values(figure)} == pytest.approx(
+        ranks.to_dict(), rel=1e-5
+    )
+    assert [mark["row"] for mark in charts.values(figure)] == list(range(4))
+    assert {f"{rank:.2f}" for rank in ranks} | {*evil} <= set(charts.texts(figure))
+    low, high = charts.marks(figure, "point")[0]["encoding"]["x"]["scale"]["domain"]
     assert low < 1 and high > 4  # best on the left
-    bars = [line for line in values(figure, "rule") if "names" in line]
+    bars = [line for line in charts.values(figure, "rule") if "names" in line]
     assert len(bars) == len(ranking.groups) > 0
     for bar, group in zip(bars, ranking.groups, strict=True):
         assert bar["low"] < min(ranks[list(group)]) < max(ranks[list(group)]) < bar["high"]
         assert bar["names"] == ", ".join(group)
-    (line,) = [line for line in values(figure, "rule") if "length" in line]
+    (line,) = [line for line in charts.values(figure, "rule") if "length" in line]
     assert line["end"] - line["rank"] == pytest.approx(ranking.critical_difference, rel=1e-4)
-    assert any(re.search(r"critical difference \d\.\d\d", text) for text in texts(figure))
-    assert len(shapes(figure, "point")) == 4 and not any(edges(figure).values())
+    assert any(re.search(r"critical difference \d\.\d\d", text) for text in charts.texts(figure))
+    assert len(charts.shapes(figure, "point")) == 4 and not any(charts.edges(figure).values())

@@ -110,7 +110,7 @@ class FigureDataset(AtomicSave, json.JSONDataset):
 
     DEFAULT_FS_ARGS = _UTF8
     # NaN is no JSON: browsers would refuse the whole figure.
-    DEFAULT_SAVE_ARGS: ClassVar[dict[str, Any]] = {"allow_nan": False, "ensure_ascii": False, "separators": (",", ":")}
+    DEFAULT_SAVE_ARGS: ClassVar[dict[str, Any]] = {"allow_nan": False, "ensure_ascii": False, "sort_keys": True}
 
     def save(self, data: TopLevelMixin) -> None:
         super().save(data.to_dict())

@@ -70,4 +70,4 @@ def below_one_another(charts: Mapping[str, Chart]) -> Chart:
 
 
 def _content(chart: Chart | Mapping[str, Any]) -> dict[str, Any]:
-    return dict(chart) if isinstance(chart, Mapping) else chart.to_dict()
+    return dict(chart) if isinstance(chart, Mapping) else chart.to_dict(validate=False)

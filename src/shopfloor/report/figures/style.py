@@ -172,7 +172,7 @@ def empty_figure(reason: str) -> Chart:
 
 def is_empty(chart: Chart | Mapping[str, Any]) -> bool:
     """Tell whether a chart, or its Vega-Lite specification, has nothing to show."""
-    content = chart if isinstance(chart, Mapping) else chart.to_dict()
+    content = chart if isinstance(chart, Mapping) else chart.to_dict(validate=False)
     return bool(content.get("usermeta", {}).get("empty"))
 
 

@@ -25,10 +25,10 @@ function draw(box) {
 }
 
 // The panels of a figure get the width that axes, names and margins leave.
-function fit(box, triesLeft = 2) {
+function fit(box, triesLeft = 3) {
   const plot = box.querySelector(".plot");
   const view = views.get(box);
-  const svg = () => view.container().querySelector("svg").clientWidth;
+  const svg = () => view.container().querySelector("svg").width.baseVal.value;
   const widths = view.getState({ signals: (name) => /^(width|childWidth|concat_\d+_width)$/.test(name) }).signals;
   const panel = Math.max(...Object.values(widths).filter((width) => width > 0));
   const width = Math.max(120, Math.floor(panel + plot.clientWidth - svg()));

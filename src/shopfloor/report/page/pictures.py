@@ -70,7 +70,7 @@ def plots(figures: Iterable[tuple[str, Chart]]) -> list[Plot]:
 
     found = []
     for title, figure in figures:
-        content = figure.to_dict()
+        content = figure.to_dict(validate=False)
         content.pop("config", None)  # the page has one of its own, for light or for dark
         if not is_empty(content):
             found.append(Plot(title, htmlsafe_json_dumps(content, separators=(",", ":")), _height(content)))
