@@ -6,11 +6,16 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from kedro.pipeline import Pipeline
+
+from shopfloor.config import ProjectConfigLoader
+from shopfloor.settings import CONFIG_LOADER_ARGS
 
 os.environ["KEDRO_DISABLE_TELEMETRY"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: workers that share the cores wait for each other
@@ -47,15 +52,24 @@ def copy_project(folder: Path, *, all_detectors: bool = False) -> Path:
     return folder
 
 
+@lru_cache
+def _loader_of(env: str) -> ProjectConfigLoader:
+    return ProjectConfigLoader(str(PROJECT / "conf"), env=env, **CONFIG_LOADER_ARGS)
+
+
+def parameters_of(env: str) -> dict[str, Any]:
+    """The project's own parameters of an environment, to be changed at will; its files are read once."""
+    parameters: dict[str, Any] = _loader_of(env)["parameters"]
+    return parameters
+
+
 @pytest.fixture(scope="session", params=["base", "paper", "test"])
 def registered(request: pytest.FixtureRequest) -> dict[str, Pipeline]:
     """All pipelines of an environment."""
-    from kedro.framework.project import configure_project, pipelines, settings
-
-    from shopfloor.config import ProjectConfigLoader
+    from kedro.framework.project import configure_project, pipelines
 
     configure_project("shopfloor")
-    ProjectConfigLoader(str(PROJECT / "conf"), env=request.param, **settings.CONFIG_LOADER_ARGS)
+    ProjectConfigLoader.latest = _loader_of(request.param)
     found = dict(pipelines)
     configure_project("shopfloor")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from shopfloor.config import ConfigError, ProjectConfigLoader, project_parameter
 from shopfloor.experiments.grid import expand_experiments
 from shopfloor.planning.errors import GridError
 from shopfloor.settings import CONFIG_LOADER_ARGS
+from tests.conftest import PROJECT
 
 
 def parameters(project: Path, env: str | None = None, params: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -26,6 +28,17 @@ def test_an_environment_changes_single_keys(project: Path) -> None:
     assert paper["detectors"]["patchcore"]["class_path"] == base["detectors"]["patchcore"]["class_path"]
     assert paper["noisy_labels"]["seeds"] == [3341, 1954, 1087]  # protocol 1
     assert paper["noisy_labels"]["noise_percent"] == [4, 8, 16]  # protocol 4.5
+
+
+def test_parameters_are_read_once_and_who_changes_them_changes_his_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = ProjectConfigLoader(str(PROJECT / "conf"), **CONFIG_LOADER_ARGS)
+    first = loader["parameters"]
+    monkeypatch.setattr("omegaconf.OmegaConf.load", lambda *_, **__: pytest.fail("read again"))
+    expected = copy.deepcopy(first)
+    first["detectors"].clear()
+    assert loader["parameters"] == expected != first
+    loader["parameters"] = {"detectors": {}}
+    assert loader["parameters"] == {"detectors": {}}, "what is set is not read"
 
 
 @pytest.mark.parametrize("env", [None, "base", "paper", "test"])

@@ -33,7 +33,7 @@ LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 ALONE = {"metrics", "readers"}
 #: Arrows that point up, and why each is there.
 UPWARD = {
-    ("shopfloor.planning.grid", "shopfloor.experiments"): "the grid expands each experiment by its own function",
+    ("shopfloor.experiments.grid", "shopfloor.experiments"): "the grid expands each experiment by its own function",
 }
 #: Imports inside functions of `readers`, and why.
 LATE_IN_READERS = {

@@ -86,32 +86,46 @@ def test_folder_without_images_stops_the_run(tmp_path):
         start([prepare(), train("draem", TEXTURES)], catalog_of(dtd={"folder": str(tmp_path)}))
 
 
-def test_folder_with_an_image_is_fine(tmp_path):
-    (tmp_path / "bark").mkdir()
-    Image.new("RGB", (8, 8)).save(tmp_path / "bark" / "1.png")
-    start([prepare(), train("draem", TEXTURES)], catalog_of(dtd={"folder": str(tmp_path)}))
+def stops(nodes, catalog):
+    try:
+        start(nodes, catalog)
+    except DetectorError:
+        return True
+    return False
+
+
+WANTED = [prepare(), train("draem", TEXTURES)]
+
+
+def test_folder_with_an_image_is_fine(lost, tmp_path):
+    assert stops(WANTED, lost)
+    (tmp_path / "nowhere/bark").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "nowhere/bark/1.png")
+    assert not stops(WANTED, lost)
 
 
 def test_textures_that_are_prepared_already_need_no_folder(lost):
+    assert stops(WANTED, lost)
     lost[TEXTURES] = MemoryDataset(np.zeros((1, 64, 64, 3), np.uint8))
-    start([prepare(), train("draem", TEXTURES)], lost)
+    assert not stops(WANTED, lost)
 
 
 def test_generated_textures_need_no_folder():
-    start([prepare(), train("draem", TEXTURES)], catalog_of(dtd={"generator": {"seed": 1, "count": 4}}))
+    assert stops(WANTED, catalog_of(dtd={"generator": None}))
+    assert not stops(WANTED, catalog_of(dtd={"generator": {"seed": 1, "count": 4}}))
 
 
-def test_textures_that_no_training_wants_stop_nothing(lost):
-    start([prepare(), train("patchcore")], lost)
-
-
-def test_run_that_only_prepares_textures_is_left_to_its_node(lost):
-    start([prepare()], lost)
-
-
-def test_run_without_the_node_that_prepares_them_is_left_alone(lost):
-    """As with `kedro run --from-nodes`: what is missing there, the runner says."""
-    start([train("draem", TEXTURES)], lost)
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        pytest.param([prepare(), train("patchcore")], id="no training wants them"),
+        pytest.param([prepare()], id="the run only prepares them, and their node says so"),
+        pytest.param([train("draem", TEXTURES)], id="as with --from-nodes: what is missing there, the runner says"),
+    ],
+)
+def test_run_that_would_not_miss_its_textures_late_is_left_alone(nodes, lost):
+    assert not stops(nodes, lost)
+    assert stops([*WANTED, *(node for node in nodes if node not in WANTED)], lost)
 
 
 def test_only_the_entry_that_is_missing_is_named(tmp_path):

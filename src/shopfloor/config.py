@@ -7,6 +7,7 @@ them. The config loader is the one thing that every entry point of Kedro builds 
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from contextlib import suppress
@@ -51,6 +52,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
     _warned: ClassVar[set[str | None]] = set()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._parameters: dict[str, Any] | None = None
         super().__init__(*args, **kwargs)
         self._check_folders()
         ProjectConfigLoader.latest = self
@@ -72,6 +74,14 @@ class ProjectConfigLoader(OmegaConfigLoader):
             raise ConfigError(f"{text} An environment is a folder in {source}.")
 
     def __getitem__(self, key: str) -> Any:
+        """Load as Kedro does; parameters once, as one run asks for them several times and reading them takes long."""
+        if key != "parameters" or key in self:  # set on the loader, see OmegaConfigLoader
+            return self._load(key)
+        if self._parameters is None:
+            self._parameters = self._load(key)
+        return copy.deepcopy(self._parameters)
+
+    def _load(self, key: str) -> Any:
         try:
             config = super().__getitem__(key)
             if key != "parameters":

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.framework.startup import bootstrap_project
 from PIL import Image
 
 from shopfloor.detectors.weight_files import weight_file
-from shopfloor.session import ShopfloorSession
 from tests.conftest import copy_project
+from tests.e2e.running import catalog_of
 
 MINE: dict[str, Any] = {"only": {"datasets": ["mine"], "detectors": ["padim"]}}
 ACCEPTED = {**MINE, "accept_changed": "mine"}
@@ -65,14 +64,6 @@ def only_file(project: Path, pattern: str) -> Path:
     return path
 
 
-def table_of(project: Path, name: str) -> pd.DataFrame:
-    """A result as a notebook loads it."""
-    bootstrap_project(project)
-    with ShopfloorSession.create(project_path=project, env="test", runtime_params=MINE) as session:
-        assert isinstance(session, ShopfloorSession)
-        table: pd.DataFrame = session.load_context().catalog.load(name)
-        return table
-
-
 def metrics_of(project: Path, experiment: str) -> pd.DataFrame:
-    return table_of(project, f"reporting.{experiment}.metrics")
+    metrics: pd.DataFrame = catalog_of(project).load(f"reporting.{experiment}.metrics")
+    return metrics

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
 import traceback
 from contextlib import chdir
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import click
 from click.testing import CliRunner
 from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.hooks import hook_impl
 from kedro.framework.startup import bootstrap_project
+from kedro.io import CatalogProtocol
 
 from shopfloor.session import ShopfloorSession
 
@@ -48,10 +53,31 @@ def run(
     return recorder.nodes
 
 
+@lru_cache
+def catalog_of(project: Path) -> CatalogProtocol:
+    """The catalog of the environment ``test``, to load results as a notebook does."""
+    bootstrap_project(project)
+    with ShopfloorSession.create(project_path=project, env="test") as session:
+        assert isinstance(session, ShopfloorSession)
+        return session.load_context().catalog
+
+
+class _Terminal(logging.Handler):
+    """Prints what is logged, as conf/logging.yml has it, to where this moment's standard error goes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
 def command(project: Path, *arguments: str) -> tuple[int, str]:
-    """Run ``kedro <arguments>`` in this process, for what ends early; exit code and what is printed."""
-    with chdir(project):
-        result = CliRunner().invoke(KedroCLI(project), arguments)
+    """Run ``kedro <arguments>`` in this process, which spares it its imports; exit code, and all printed and logged."""
+    terminal, root = _Terminal(), logging.getLogger()
+    root.addHandler(terminal)
+    try:
+        with chdir(project), patch.object(sys, "argv", ["kedro", *arguments]):
+            result = CliRunner().invoke(KedroCLI(project), arguments)
+    finally:
+        root.removeHandler(terminal)
     error = result.exception
     is_raw = error is not None and not isinstance(error, SystemExit)
     return result.exit_code, result.output + ("".join(traceback.format_exception(error)) if is_raw else "")
@@ -67,7 +93,7 @@ def start(project: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def kedro(project: Path, *arguments: str, timeout: float = 300) -> tuple[int, str]:
-    """Run ``kedro <arguments>``; exit code and all output."""
+    """Run ``kedro <arguments>`` in a process of its own; exit code and all output."""
     process = start(project, *arguments)
     output, _ = process.communicate(timeout=timeout)
     return process.returncode, output

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import command, kedro, results, unfinished_files
+from tests.e2e.running import command, results, unfinished_files
 from tests.readers.trees import make_tree, save_image, save_mask
 
 OWN = "own_data: {parts: {root: parts}}\n"
@@ -20,7 +21,7 @@ def write_local(project: Path, text: str) -> None:
 
 def run_own(project: Path, *arguments: str) -> tuple[int, str]:
     """Model evaluation of the user's own parts alone."""
-    return kedro(project, "run", "--env=test", "--params=only.datasets=parts,only.detectors=padim", *arguments)
+    return command(project, "run", "--env=test", "--params=only.datasets=parts,only.detectors=padim", *arguments)
 
 
 def assert_clear(code: int, output: str, *texts: str) -> None:
@@ -104,19 +105,12 @@ def test_missing_weights_say_which_file_and_cost_the_fits_only(project: Path) ->
     assert not list((project / "data/06_models").rglob("*.pt"))
 
 
-def test_a_missing_package_names_the_extra_that_brings_it(project: Path, tmp_path_factory, monkeypatch) -> None:
-    """Hides the package of the solar cells from the command, as if the extra ``demo`` were not installed."""
-    hider = tmp_path_factory.mktemp("hider")
-    (hider / "sitecustomize.py").write_text(
-        "import importlib.util as util\n"
-        "real = util.find_spec\n"
-        "hidden = ('elpv', 'efficientnet')\n"
-        "util.find_spec = lambda name, *rest: None if name.startswith(hidden) else real(name, *rest)\n"
-    )
-    from tests.e2e import running
-
-    monkeypatch.setattr(running, "PROJECT", f"{running.PROJECT}:{hider}")
-    code, output = kedro(project, "run", "--env=test")
+def test_a_missing_package_names_the_extra_that_brings_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hides the packages of the solar cells and of the weights, as if the extra ``demo`` were not installed."""
+    real, hidden = importlib.util.find_spec, ("elpv", "efficientnet")
+    find = lambda name, *rest: None if name.startswith(hidden) else real(name, *rest)  # noqa: E731
+    monkeypatch.setattr("importlib.util.find_spec", find)
+    code, output = command(project, "run", "--env=test")
     assert_clear(code, output, "[PACKAGE_MISSING]", 'pip install -e ".[demo]"', "elpv", "efficientnet_lite0")
     assert unfinished_files(project) == []
 
@@ -151,9 +145,9 @@ def test_a_folder_that_was_only_checked_may_change(project: Path) -> None:
     write_local(project, OWN)
     make_tree(project / "parts")
     check = ("run", "--env=test", "--pipeline=data_prep", "--params=only.datasets=parts")
-    assert kedro(project, *check)[0] == 0
+    assert command(project, *check)[0] == 0
     save_image(project / "parts/bolt/train/good/added.png", 77)
-    code, output = kedro(project, *check, "--only-missing-outputs")
+    code, output = command(project, *check, "--only-missing-outputs")
     assert code == 0 and "nothing was trained on it: checked again" in output, output
     table = (project / "data/08_reporting/datasets/datasets.csv").read_text().splitlines()
     assert table[1].startswith("parts,bolt,passed,,5,"), "the added image is among the training images"
@@ -164,5 +158,5 @@ def test_a_missing_folder_of_the_users_own_does_not_stop_the_others(project: Pat
     make_tree(project / "parts")
     local = (project / "conf/local/parameters.yml").read_text()
     write_local(project, local + "only: {datasets: [parts, lost]}\n")
-    code, output = kedro(project, "run", "--pipeline=data_prep")
+    code, output = command(project, "run", "--pipeline=data_prep")
     assert_clear(code, output, "[ROOT_MISSING] lost", "bolt", "1 of 2 categories passed")

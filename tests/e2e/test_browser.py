@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 
 from shopfloor.report.figures.by_category import metric_by_category
-from shopfloor.report.page.pictures import PagePictures
-from shopfloor.report.page.report import render_page
 from shopfloor.report.tables.value_tables import category_table
-from tests.report.conftest import make_run, results_of, value_rows
+from tests.report.conftest import make_run, render, value_rows
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 800}
@@ -164,10 +162,10 @@ EVIL = [
 
 def test_names_that_mean_harm_stay_names(browser: Any, tmp_path: Path) -> None:
     rows = [(name, name, name + "!", 1, "image_auroc", 0.8 + place / 100) for place, name in enumerate(EVIL)]
-    figures = {EVIL[0]: metric_by_category(category_table(value_rows(rows)), "image_auroc")}
+    figures = {"evil": (EVIL[0], metric_by_category(category_table(value_rows(rows)), "image_auroc"))}
     fake = make_run(with_noise=False)
     path = tmp_path / "report.html"
-    path.write_text(render_page(fake.run, results_of(fake), figures, {}, PagePictures({})), encoding="utf-8")
+    path.write_text(render(fake, figures=figures, histograms={}), encoding="utf-8")
     page, complaints = browser.new_page(viewport=DESK), []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))

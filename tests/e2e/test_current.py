@@ -19,8 +19,8 @@ from shopfloor.catalog.image_stack import ImagePartDataset, stack_rows
 from shopfloor.readers.pixels import read_image
 from shopfloor.runners.refusals import FolderChangedError
 from shopfloor.session import ShopfloorSession
-from tests.e2e.own_parts import ACCEPTED, MINE, SIDE, make_project, metrics_of, photograph, table_of, trained
-from tests.e2e.running import kedro, results, run
+from tests.e2e.own_parts import ACCEPTED, MINE, SIDE, make_project, metrics_of, photograph, trained
+from tests.e2e.running import catalog_of, command, results, run
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_the_advice_of_a_changed_folder_followed_to_the_letter(project: Path) ->
     options = ["--env=test", "--params=only.datasets=mine,only.detectors=padim"]
     with pytest.raises(FolderChangedError):
         run(project, "model_evaluation", params=MINE)
-    code, output = kedro(project, "run", *options, "--only-missing-outputs")
+    code, output = command(project, "run", *options, "--only-missing-outputs")
     assert code == 1 and "Traceback" not in output
     flat = " ".join(output.split())
     assert "[FOLDER_CHANGED] mine/bolt: 1 image or mask added" in flat and "bolt/test/good/new.bmp" in flat
@@ -83,12 +83,12 @@ def test_the_advice_of_a_changed_folder_followed_to_the_letter(project: Path) ->
     assert results(project) == before, "nothing of the old results is touched"
     (advice,) = (line.strip() for line in output.splitlines() if line.strip().startswith("kedro run"))
     assert advice == f"kedro run {options[0]} {options[1]},accept_changed=mine --only-missing-outputs"
-    code, output = kedro(project, *shlex.split(advice)[1:])
+    code, output = command(project, *shlex.split(advice)[1:])
     assert code == 0, output
     ran = run(project, "input_size", only_missing=True, params=MINE)
     assert ran and not trained(ran), "the images that were trained on are the same"
     assert_rows_are_their_files(project)
-    scores = table_of(project, "reporting.input_size.scores")
+    scores = catalog_of(project).load("reporting.input_size.scores")
     assert scores.groupby("image_size")["image"].nunique().to_dict() == {64: 13, 96: 13}
     assert run(project, "model_evaluation", only_missing=True, params=MINE) == []
 

@@ -13,7 +13,7 @@ import pytest
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from tests.e2e.running import PROJECT, kedro, results, unfinished_files
+from tests.e2e.running import PROJECT, command, results, unfinished_files
 from tests.readers.trees import make_tree, save_image
 
 TABLE = "data/08_reporting/datasets/datasets.csv"
@@ -33,7 +33,7 @@ def mpdd(project: Path) -> Path:
 
 def test_one_table_of_what_is_there_and_what_is_not(mpdd: Path) -> None:
     arguments = ("run", "--env=paper", "--pipeline=data_prep", "--params=only.datasets=mpdd")
-    code, output = kedro(mpdd, *arguments)
+    code, output = command(mpdd, *arguments)
     assert code == 1 and "Traceback" not in output, output
     table = pd.read_csv(mpdd / TABLE).set_index("category")
     assert table["status"].to_dict() == {
@@ -51,7 +51,7 @@ def test_one_table_of_what_is_there_and_what_is_not(mpdd: Path) -> None:
     assert "1 of 6 categories passed their checks." in printed
     assert str((mpdd / TABLE).resolve()) in printed
 
-    code, output = kedro(mpdd, *arguments)
+    code, output = command(mpdd, *arguments)
     assert "mpdd/tubes: 0 files decoded" in output, "the second run compares path, size and time"
     assert unfinished_files(mpdd) == []
 
@@ -61,7 +61,7 @@ def test_the_table_is_made_anew_for_another_choice_of_datasets(project: Path) ->
     write_local(project, "own_data: {parts: {root: parts}}\n")
     for only, categories in (("parts", {"bolt"}), ("elpv", {"mono"}), ("parts", {"bolt"})):
         arguments = ("--pipeline=data_prep", "--only-missing-outputs", f"--params=only.datasets={only}")
-        code, output = kedro(project, "run", "--env=test", *arguments)
+        code, output = command(project, "run", "--env=test", *arguments)
         assert code == 0, output
         assert set(pd.read_csv(project / TABLE)["category"]) == categories
     session = KedroSession.create(project_path=bootstrap_project(project).project_path, env="test")
@@ -74,7 +74,7 @@ def test_a_missing_dataset_does_not_break_another_one(project: Path) -> None:
     """The paper's list with one dataset in it that is there: it is trained on, the others are holes with a reason."""
     make_tree(project / "metal", "tubes")
     write_local(project, "datasets: {mpdd: {root: metal}}\n")
-    code, output = kedro(
+    code, output = command(
         project, "run", "--env=test",
         "--params=model_evaluation.datasets=mpdd,only.detectors=padim",
     )  # fmt: skip
@@ -90,7 +90,7 @@ def test_a_missing_dataset_does_not_break_another_one(project: Path) -> None:
 
 def test_nothing_is_written_into_a_dataset_folder(mpdd: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (mpdd / "metal").rglob("*")}
-    kedro(
+    command(
         mpdd, "run", "--env=test", "--pipeline=data_prep", "--params=data_prep.datasets=mpdd/tubes,only.datasets=mpdd"
     )
     assert any(path.startswith("02_intermediate/mpdd.tubes") for path in results(mpdd))
@@ -110,7 +110,7 @@ def test_the_lines_that_make_a_table_of_photos_work(project: Path, monkeypatch: 
     monkeypatch.chdir(parts)
     runpy.run_path(str(script))
     write_local(project, "own_data: {parts: {root: parts}}\n")
-    exit_code, output = kedro(project, "run", "--env=test", "--pipeline=data_prep", "--params=only.datasets=parts")
+    exit_code, output = command(project, "run", "--env=test", "--pipeline=data_prep", "--params=only.datasets=parts")
     assert exit_code == 0, output
     line = pd.read_csv(project / TABLE).iloc[0]
     assert (line["train_good"], line["test_good"], line["test_bad"], line["pixel_labels"]) == (9, 3, 2, False)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from kedro.framework.startup import bootstrap_project
 from sklearn.metrics import roc_auc_score
 
 from shopfloor.config import ProjectConfigLoader
 from shopfloor.experiments.grid import expand_experiments
-from shopfloor.session import ShopfloorSession
 from shopfloor.settings import CONFIG_LOADER_ARGS
 from tests.conftest import copy_project
-from tests.e2e.running import run
+from tests.e2e.running import catalog_of, run
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +25,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(project: Path, name: str) -> Any:
-    bootstrap_project(project)
-    with ShopfloorSession.create(project_path=project, env="test") as session:
-        assert isinstance(session, ShopfloorSession)
-        return session.load_context().catalog.load(name)
+    return catalog_of(project).load(name)
 
 
+@lru_cache
 def cells(project: Path, experiment: str) -> Any:
     parameters = ProjectConfigLoader(str(project / "conf"), env="test", **CONFIG_LOADER_ARGS)["parameters"]
     return expand_experiments(parameters)[experiment].cells

@@ -11,7 +11,7 @@ import pytest
 
 from shopfloor.catalog.traces import Saved, TracesDataset, file_id, stamp
 from shopfloor.runners.failures import FailedNodesError
-from tests.e2e.running import kedro, run
+from tests.e2e.running import command, run
 from tests.e2e.test_bad_input import PARTS, write_local
 from tests.readers.trees import save_image
 
@@ -51,7 +51,7 @@ def test_names_stay_names(project: Path) -> None:
     write_manifest(project / "parts", category, defect, prefix)
     before = {path for path in project.rglob("*") if "data" not in path.relative_to(project).parts}
     outside = set(project.parent.iterdir())
-    code, output = kedro(project, "run", "--env=test", "--params=only.datasets=parts,only.detectors=padim")
+    code, output = command(project, "run", "--env=test", "--params=only.datasets=parts,only.detectors=padim")
 
     assert set(project.parent.iterdir()) == outside
     after = {path for path in project.rglob("*") if "data" not in path.relative_to(project).parts}

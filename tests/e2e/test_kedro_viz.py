@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import kedro, run
+from tests.e2e.running import command
 
 STAGES = ["data_prep", "perturbation", "training", "evaluation", "reporting"]
 
 
 @pytest.fixture
-def drawn(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def drawn(noisy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder of the static site of the test environment after both experiments ran."""
-    run(finished, "noisy_labels", only_missing=True)
+    project = shutil.copytree(noisy, tmp_path / "project")
     monkeypatch.setenv("KEDRO_ENV", "test")
-    code, output = kedro(finished, "viz", "build", "--include-previews")
+    code, output = command(project, "viz", "build", "--include-previews")
     assert code == 0, output
-    return finished / "build" / "api"
+    return project / "build" / "api"
 
 
 def test_the_graph_opens_on_five_stages_with_previews(drawn: Path) -> None:

@@ -7,36 +7,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
 from sklearn.metrics import roc_auc_score
 
-from shopfloor.config import project_parameters
+from shopfloor.config import ProjectConfigLoader
 from shopfloor.experiments.grid import expand_experiments
-from shopfloor.planning.cell import Cell
-from shopfloor.session import ShopfloorSession
-from tests.e2e.running import run
-
-Results = tuple[tuple[Cell, ...], CatalogProtocol]
+from shopfloor.settings import CONFIG_LOADER_ARGS
+from tests.e2e.running import catalog_of
 
 
-@pytest.fixture
-def noisy(finished: Path) -> Results:
-    """Cells of the finished experiment and the catalog to load their results from."""
-    run(finished, "noisy_labels", only_missing=True)
-    bootstrap_project(finished)
-    with ShopfloorSession.create(project_path=finished, env="test") as session:
-        assert isinstance(session, ShopfloorSession)
-        catalog = session.load_context().catalog
-        return expand_experiments(project_parameters())["noisy_labels"].cells, catalog
+@pytest.fixture(scope="module")
+def catalog(noisy: Path) -> CatalogProtocol:
+    """The catalog to load the results of the finished experiment from."""
+    return catalog_of(noisy)
 
 
 def value(metrics: pd.DataFrame, name: str) -> float:
     return float(metrics.loc[metrics["metric"] == name, "value"].iloc[0])
 
 
-def test_the_experiment_follows_the_protocol(noisy: Results) -> None:
-    cells, catalog = noisy
+def test_the_experiment_follows_the_protocol(noisy: Path, catalog: CatalogProtocol) -> None:
+    parameters = ProjectConfigLoader(str(noisy / "conf"), env="test", **CONFIG_LOADER_ARGS)["parameters"]
+    cells = expand_experiments(parameters)["noisy_labels"].cells
     index = catalog.load(cells[0].names.index).set_index("image")
     common = {}
     for cell in cells:
@@ -65,8 +57,7 @@ def test_the_experiment_follows_the_protocol(noisy: Results) -> None:
     assert len(set(common.values())) == 1, "all levels are compared on the same images"
 
 
-def test_the_table_has_a_column_per_level_and_test_set(noisy: Results) -> None:
-    _, catalog = noisy
+def test_the_table_has_a_column_per_level_and_test_set(catalog: CatalogProtocol) -> None:
     table = catalog.load("reporting.noisy_labels.noise_table")
     levels = ["clean", "noise_10", "noise_20"]
     assert {*levels, *(f"{level}_same_test" for level in levels)} <= set(table.columns)

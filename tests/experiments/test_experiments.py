@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from shopfloor.config import ProjectConfigLoader
 from shopfloor.experiments.grid import GridError, expand_experiments
 from shopfloor.planning.cell import Cell, each_once
-from shopfloor.settings import CONFIG_LOADER_ARGS
+from tests.conftest import PROJECT, parameters_of
 from tests.perturbations.test_drift import SETTINGS as TABLE_10
 
-PROJECT = Path(__file__).resolve().parents[2]
 ONE_CLASS = {"patchcore", "reverse_distillation", "mmr", "csflow", "msflow", "simplenet", "draem", "glass"}
 SEEDS = {3341, 1954, 1087}
 
 
-def parameters(env: str) -> dict[str, Any]:
-    return ProjectConfigLoader(str(PROJECT / "conf"), env=env, **CONFIG_LOADER_ARGS)["parameters"]
-
-
 @pytest.fixture(scope="module")
 def paper() -> dict[str, tuple[Cell, ...]]:
-    return {name: experiment.cells for name, experiment in expand_experiments(parameters("paper")).items()}
+    return {name: experiment.cells for name, experiment in expand_experiments(parameters_of("paper")).items()}
 
 
 def trainings(cells: tuple[Cell, ...]) -> set[str]:
@@ -78,7 +70,7 @@ def test_the_paper_lists_are_those_of_the_protocol(paper: dict[str, tuple[Cell, 
 
 
 def test_the_training_lengths_are_those_of_the_paper() -> None:
-    detectors = parameters("paper")["detectors"]
+    detectors = parameters_of("paper")["detectors"]
     epochs = {name: entry["trainer"]["max_epochs"] for name, entry in detectors.items()}
     assert {name: epochs[name] for name in (*ONE_CLASS, "inreach", "dra", "devnet")} == {
         "patchcore": 1, "reverse_distillation": 200, "csflow": 240, "mmr": 200, "msflow": 100, "simplenet": 160,
@@ -118,7 +110,7 @@ def test_the_arguments_of_the_paper_are_those_of_its_specifications() -> None:
         "dra": ("resnet18.tv_in1k", {"layer": "layer4", "normal_references": False, "reference_pool": 2000}),
         "devnet": ("resnet18.tv_in1k", {"layer": "layer4", "rotation": True}),
     }  # fmt: skip
-    detectors = parameters("paper")["detectors"]
+    detectors = parameters_of("paper")["detectors"]
     found = {name: (detectors[name].get("backbone"), detectors[name]["init_args"]) for name in PAPER_DETECTORS}
     assert found == expected
     assert detectors["mmr"]["encoder"] == "vit_base_patch16_224.mae"
@@ -128,7 +120,7 @@ def test_the_arguments_of_the_paper_are_those_of_its_specifications() -> None:
 
 
 def test_the_batches_of_the_paper_are_those_of_its_specifications() -> None:
-    detectors = parameters("paper")["detectors"]
+    detectors = parameters_of("paper")["detectors"]
     assert {name: detectors[name]["batch_size"] for name in PAPER_DETECTORS} == {
         "patchcore": 16, "reverse_distillation": 16, "mmr": 16, "csflow": 16, "msflow": 8, "simplenet": 8, "draem": 8,
         "glass": 8, "inreach": 16, "dra": 48, "devnet": 48,
@@ -153,17 +145,17 @@ def test_no_argument_of_the_demo_is_left_in_the_paper(detector: str) -> None:
 def test_the_page_of_a_detector_shows_its_settings_in_the_paper(detector: str) -> None:
     page = (PROJECT / "docs/detectors" / f"{detector}.md").read_text()
     (shown,) = re.findall(rf"```yaml\n({detector}:.*?)```", page, flags=re.DOTALL)
-    assert yaml.safe_load(shown) == {detector: parameters("paper")["detectors"][detector]}
+    assert yaml.safe_load(shown) == {detector: parameters_of("paper")["detectors"][detector]}
 
 
 def test_the_drift_of_the_paper_is_that_of_the_protocol() -> None:
     """Protocol 4.3 (Table 10) and 5, no. 1 to 9."""
-    assert parameters("paper")["data_drift"]["drift"] == TABLE_10
+    assert parameters_of("paper")["data_drift"]["drift"] == TABLE_10
 
 
 def test_what_the_paper_shares_with_the_demo_is_that_of_the_protocol() -> None:
     """These values stand in conf/base alone, so a demo that is retuned would change the paper's runs."""
-    settings = parameters("paper")
+    settings = parameters_of("paper")
     assert settings["noisy_labels"]["noise_percent"] == [4, 8, 16]
     assert settings["noisy_labels"]["minimum_bad_test_images"] == 5
     assert settings["supervised"]["minimum_bad_test_images"] == 5
@@ -177,7 +169,7 @@ def test_what_the_paper_shares_with_the_demo_is_that_of_the_protocol() -> None:
 
 @pytest.mark.parametrize("detector", PAPER_DETECTORS)
 def test_no_shortening_of_the_demo_is_left_in_the_paper(detector: str) -> None:
-    entry = parameters("paper")["detectors"][detector]
+    entry = parameters_of("paper")["detectors"][detector]
     assert set(entry["trainer"]) == {"max_epochs"}
     assert not {"precision", "num_workers"} & set(entry)
 
@@ -209,7 +201,7 @@ def test_patchcore_at_512_trains_on_a_quarter_of_the_large_categories(paper: dic
     }
     assert shares == {("vad", "vad", "patchcore", 512), ("btad", "03", "patchcore", 512)}
     assert {cell.condition.name for cell in paper["input_size"]} == {"clean"}, "one mean over all datasets"
-    settings = parameters("paper")
+    settings = parameters_of("paper")
     settings["input_size"]["training_share"] = []
     cells = expand_experiments(settings)["input_size"].cells
     assert {cell.condition.split for cell in cells} == {"clean"}, "it can be switched off"
@@ -226,7 +218,7 @@ def test_the_rules_of_stopping_share_their_split_and_not_their_training(paper: d
     assert len({cell.names.train for cell in cells}) == 1 and len({cell.names.checkpoint for cell in cells}) == 2
     (early,) = {cell.condition.stopping for cell in cells if cell.condition.name == "early_stop"}
     assert dict(early) == {"monitor": "image_auroc", "patience": 10}
-    base = expand_experiments(parameters("base"))["validation"].cells
+    base = expand_experiments(parameters_of("base"))["validation"].cells
     assert {cell.condition.name for cell in base} == {"full_length", "early_stop", "early_stop_good"}
 
 
@@ -249,7 +241,7 @@ def test_the_rules_of_stopping_share_their_split_and_not_their_training(paper: d
     ],
 )
 def test_an_impossible_experiment_is_refused_with_its_entry(path: str, value: Any, text: str) -> None:
-    changed = copy.deepcopy(parameters("base"))
+    changed = parameters_of("base")
     *parents, last = path.split(".")
     block = changed
     for parent in parents:
@@ -263,7 +255,7 @@ def test_an_impossible_experiment_is_refused_with_its_entry(path: str, value: An
 
 @pytest.mark.parametrize("name", ["status", "detector", "source", "night_sd"])
 def test_a_domain_is_not_named_like_a_column_of_the_tables(name: str) -> None:
-    changed = parameters("paper")
+    changed = parameters_of("paper")
     changed["data_drift"]["domains"] = {name: ["x"]}
     with pytest.raises(GridError, match=rf"data_drift.domains: {name} is the name of a column"):
         expand_experiments(changed)

@@ -14,15 +14,13 @@ from kedro.pipeline import Node, Pipeline
 from kedro.pipeline.pipeline import CircularDependencyError
 
 from shopfloor import pipeline_registry
-from shopfloor.config import ProjectConfigLoader
 from shopfloor.experiments import EXPERIMENTS
 from shopfloor.experiments.grid import Grid, expand_experiments, unique_cells
 from shopfloor.perturbations.splits import SplitError, clean_split, holdout_split, supervised_split
 from shopfloor.pipeline_registry import experiment_pipeline, register_pipelines
 from shopfloor.planning.cell import CLEAN, Cell, Condition, each_once
 from shopfloor.planning.leaks import LeakError, refuse_leaks
-from shopfloor.settings import CONFIG_LOADER_ARGS
-from tests.conftest import PROJECT
+from tests.conftest import parameters_of
 from tests.perturbations.test_splits import make_index
 
 pytestmark = pytest.mark.filterwarnings("ignore:Namespace")  # of planted nodes
@@ -30,13 +28,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Namespace")  # of planted nodes
 Planned = tuple[Pipeline, tuple[Cell, ...]]
 
 
-def loader_of(env: str) -> ProjectConfigLoader:
-    return ProjectConfigLoader(str(PROJECT / "conf"), env=env, **CONFIG_LOADER_ARGS)
-
-
 @lru_cache
 def experiments_of(env: str) -> dict[str, Grid]:
-    return expand_experiments(loader_of(env)["parameters"])
+    return expand_experiments(parameters_of(env))
 
 
 @lru_cache
@@ -388,7 +382,7 @@ def test_no_experiment_is_registered_with_a_leak(monkeypatch: pytest.MonkeyPatch
             return pipeline
         return rewired(pipeline, cell.names.train_images, [cell.names.images, cell.names.test])
 
-    loader_of("test")  # the latest one gives the parameters
+    monkeypatch.setattr(pipeline_registry, "project_parameters", lambda: parameters_of("test"))
     monkeypatch.setattr(pipeline_registry, "experiment_pipeline", plan)
     with pytest.raises(LeakError, match="would be trained on"):
         register_pipelines()

@@ -13,9 +13,12 @@ from PIL import Image
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.experiments import EXPERIMENTS
 from shopfloor.metrics.entries import METRICS
-from shopfloor.pipelines.reporting.nodes import make_tables, summarise
+from shopfloor.pipelines.reporting.nodes import DRAWN_METRICS, draw_categories, make_tables, summarise
+from shopfloor.report.figures.scores import score_histogram
 from shopfloor.report.page.change import Change
 from shopfloor.report.page.headline import headline
+from shopfloor.report.page.pictures import PagePictures
+from shopfloor.report.page.report import render_page
 from shopfloor.report.tables.value_tables import count_cells
 
 CATEGORIES = {"solar_cells": ("mono", "poly"), "machined_parts": ("rings", "blisters")}
@@ -87,6 +90,30 @@ def headline_of(metrics: pd.DataFrame) -> str:
     """The answer of a run."""
     tables = tables_of(metrics)
     return headline(metrics, tables["mean_table"], count_cells(metrics, tables["failures_table"]))
+
+
+def render(fake: FakeRun, picture: Image.Image | None = None, **changed: Any) -> str:
+    """The page of a made-up run; `examples` are pictures by title, `said` changes what it says of itself."""
+    plan = fake.plan | changed.get("plan", {})
+    known = {name: changed.get(name, getattr(fake, name)) for name in ("metrics", "costs", "categories")}
+    tables = tables_of(**known, experiment=fake.plan["experiment"])
+    summary = summarise(plan, experiment=fake.plan["experiment"], **tables) | changed.get("said", {})
+    figures = changed.get("figures")
+    if figures is None:
+        drawn = draw_categories(tables["category_table"])
+        figures = {name: (name, figure) for name, figure in zip(DRAWN_METRICS, drawn, strict=True)}
+    own_sections = EXPERIMENTS[fake.plan["experiment"]].sections
+    histograms = {label: score_histogram(scores) for label, scores in fake.scores.items()}
+    return render_page(
+        plan,
+        summary,
+        tables,
+        own_sections(tables) if own_sections else [],
+        figures,
+        changed.get("histograms", histograms),
+        PagePictures(changed.get("examples", {} if picture is None else dict.fromkeys(fake.scores, picture))),
+        [],
+    )
 
 
 def with_kinds(table: pd.DataFrame) -> pd.DataFrame:

@@ -13,13 +13,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from shopfloor.experiments import EXPERIMENTS
-from shopfloor.pipelines.reporting.nodes import DRAWN_METRICS, draw_categories, summarise
 from shopfloor.report.figures.rendering import below_one_another
 from shopfloor.report.figures.scores import score_histogram
-from shopfloor.report.page.pictures import PagePictures
-from shopfloor.report.page.report import render_page
-from tests.report.conftest import headline_of, tables_of, value_rows
+from tests.report.conftest import headline_of, render, value_rows
 
 ATTACK = "<script>alert(1)</script>"
 QUOTES = '"\'`&onmouseover=alert(2) x="'
@@ -57,30 +53,6 @@ class Reader(HTMLParser):
 
     def words(self):
         return " ".join(" ".join(self.text).split())
-
-
-def render(fake, picture=None, **changed):
-    """The page of a made-up run; `examples` are pictures by title, `said` changes what it says of itself."""
-    plan = fake.plan | changed.get("plan", {})
-    known = {name: changed.get(name, getattr(fake, name)) for name in ("metrics", "costs", "categories")}
-    tables = tables_of(**known, experiment=fake.plan["experiment"])
-    summary = summarise(plan, experiment=fake.plan["experiment"], **tables) | changed.get("said", {})
-    figures = changed.get("figures")
-    if figures is None:
-        drawn = draw_categories(tables["category_table"])
-        figures = {name: (name, figure) for name, figure in zip(DRAWN_METRICS, drawn, strict=True)}
-    own_sections = EXPERIMENTS[fake.plan["experiment"]].sections
-    histograms = {label: score_histogram(scores) for label, scores in fake.scores.items()}
-    return render_page(
-        plan,
-        summary,
-        tables,
-        own_sections(tables) if own_sections else [],
-        figures,
-        changed.get("histograms", histograms),
-        PagePictures(changed.get("examples", {} if picture is None else dict.fromkeys(fake.scores, picture))),
-        [],
-    )
 
 
 @pytest.fixture(scope="module")
