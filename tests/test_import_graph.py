@@ -27,14 +27,13 @@ LAYERS = (
     {"readers"},
     {"metrics"},
     {"synthetic_parts"},
+    {"entries"},
 )
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 #: Usable without the rest of the house.
 ALONE = {"metrics", "readers"}
 #: Arrows that point up, and why each is there.
-UPWARD = {
-    ("shopfloor.experiments.grid", "shopfloor.experiments"): "the grid expands each experiment by its own function",
-}
+UPWARD: dict[tuple[str, str], str] = {}
 #: Imports inside functions of `readers`, and why.
 LATE_IN_READERS = {
     ("shopfloor.readers.measure", "shopfloor.readers.pixels"): "planning imports readers, and neither NumPy nor Pillow",

@@ -317,7 +317,9 @@ def test_the_report_shows_the_log_of_every_training_and_every_foreground(pipelin
     previews = {cell.names.foreground_preview for cell in cells if cell.detector == "rich"}
     assert previews < shown
     assert {name for name in shown if name.endswith("foreground_preview")} == previews
-    assert "reporting.model_evaluation.training_log" in shown
+    assert "reporting.model_evaluation.training_figure" in shown
+    drawn_of = maker_of(pipeline, "reporting.model_evaluation.training_figure").inputs
+    assert drawn_of == ["reporting.model_evaluation.training_log"]
 
 
 # Leaks

@@ -123,9 +123,9 @@ class FigureDataset(AtomicSave, json.JSONDataset):
     @_of_files_only
     def preview(self) -> ImagePreview:
         """The figure as a picture."""
-        from shopfloor.report.figures.rendering import png
+        import vl_convert
 
-        return ImagePreview(b64encode(png(super().load())).decode("ascii"))
+        return ImagePreview(b64encode(vl_convert.vegalite_to_png(super().load(), allowed_base_urls=[])).decode("ascii"))
 
 
 class PictureDataset(AtomicSave, pillow.ImageDataset):

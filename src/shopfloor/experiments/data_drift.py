@@ -51,10 +51,10 @@ class DataDriftSettings(ExperimentSettings):
     natural: Annotated[tuple[Name, ...], AnyNumber] = ()
     domains: Annotated[
         Mapping[Name, Names],
-        AfterValidator(_no_column),
-        OrNone,
         Expected("names of test sets with lists of domains"),
         Field(validate_default=True),
+        AfterValidator(_no_column),
+        OrNone,
     ] = {}
 
     @field_validator("domains")

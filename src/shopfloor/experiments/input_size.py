@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any
 
 import pandas as pd
+from pydantic import field_validator
 
-from shopfloor.entries import AnyNumber, Names, Percentage, Settings, Text, WholeNumber
+from shopfloor.entries import AnyNumber, Names, Percentage, Settings, Text, WholeNumber, refusal
 from shopfloor.experiments.experiment import Experiment, Step, Tables, figure_titles
 from shopfloor.perturbations.splits import share_split
 from shopfloor.planning.axes import Axes
 from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import Cell, Condition
+from shopfloor.planning.errors import joined
 from shopfloor.planning.settings import ExperimentSettings
 from shopfloor.report.figures.comparison import Tick, comparison_figure
 from shopfloor.report.figures.style import Chart
@@ -36,8 +38,6 @@ class TrainingShare(Settings):
         percent: Share of the good training images.
     """
 
-    expected: ClassVar[str] = "the keys datasets, detector, image_size, percent"
-
     detector: Text
     image_size: WholeNumber
     datasets: Names
@@ -58,6 +58,16 @@ class InputSizeSettings(ExperimentSettings):
     """
 
     training_share: Annotated[tuple[TrainingShare, ...], AnyNumber] = ()
+
+    @field_validator("training_share", mode="before")
+    @classmethod
+    def _whole(cls, shares: Any) -> Any:
+        """An entry that lacks a key is quoted whole: it has no name."""
+        needed = TrainingShare.model_fields.keys()
+        for share in shares if isinstance(shares, list) else ():
+            if not isinstance(share, Mapping) or not share.keys() >= needed:
+                raise refusal(f"each entry needs the keys {joined(needed)}, found {share!r}.")
+        return shares
 
 
 def expand(axes: Axes, settings: InputSizeSettings) -> Iterable[Cell]:
