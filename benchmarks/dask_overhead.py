@@ -37,15 +37,17 @@ def train(cell: int, images: int) -> str:
 
     from shopfloor.catalog.image_stack import ImagePart
     from shopfloor.detectors.fit import fit
+    from shopfloor.planning.settings import DetectorSettings
 
     stack = np.random.default_rng(cell).integers(0, 256, (images, SIZE, SIZE, 3), dtype=np.uint8)
     table = pd.DataFrame({"row": range(images), "image": [f"{row}.png" for row in range(images)], "label": "good"})
-    detector = {
-        "class_path": "anomalib.models.Padim",
-        "init_args": {"backbone": "resnet18", "layers": ["layer1", "layer2", "layer3"], "pre_trained": False},
-        "learning_type": "one_class",
-        "batch_size": 8,
-    }
+    detector = DetectorSettings(
+        class_path="anomalib.models.Padim",
+        init_args={"backbone": "resnet18", "layers": ["layer1", "layer2", "layer3"], "pre_trained": False},
+        learning_type="one_class",
+        batch_size=8,
+        trainer={"max_epochs": 1},
+    )
     start, processor = time.perf_counter(), time.process_time()
     fit(ImagePart(stack, table), detector, None, None, SIZE, seed=cell)
     return f"{time.perf_counter() - start} {time.process_time() - processor}"

@@ -23,6 +23,7 @@ import pandas as pd
 from shopfloor.config import ProjectConfigLoader
 from shopfloor.experiments.grid import expand_experiments, unique_cells
 from shopfloor.planning.cell import Cell, each_once
+from shopfloor.planning.settings import DetectorSettings
 
 PROJECT = Path(__file__).resolve().parents[1]
 SIZE = 256
@@ -60,7 +61,7 @@ def seconds_per_image(cell: Cell, count: int) -> float:
 
     asked = cell.detector_settings
     shortened = {"trainer": {"max_epochs": min(2, epochs(cell))}, "batch_size": min(count, asked.batch_size)}
-    entry = {key: value for key, value in {**asked.given, **shortened}.items() if key != "balance"}
+    detector = DetectorSettings.model_validate({**asked.given, **shortened, "balance": None})
     supervised = asked.learning_type == "supervised"
     rng = np.random.default_rng(0)
     part = rng.integers(20, 236, (SIZE, SIZE, 3), dtype=np.uint8)  # one part, seen with some noise
@@ -76,10 +77,10 @@ def seconds_per_image(cell: Cell, count: int) -> float:
         foreground=np.ones((count, SIZE, SIZE), np.uint8) if cell.foreground_method != "none" else None,
         network_weights={name: networks[name] for name in cell.own_networks},
     )
-    settings = dict(cell.network_settings[backbone].given) if backbone else None
+    settings = cell.network_settings[backbone] if backbone else None
     weights = networks[backbone] if backbone else None
     start, processor = time.perf_counter(), time.process_time()
-    _, record = fit(ImagePart(stack, table), entry, settings, weights, SIZE, cell.seed, extras=extras)
+    _, record = fit(ImagePart(stack, table), detector, settings, weights, SIZE, cell.seed, extras=extras)
     processor_share = (time.process_time() - processor) / (time.perf_counter() - start)
     lines = pd.DataFrame(record["log"])
     seconds = lines["seconds"].iloc[-1] if len(lines) and record["epochs"] > 1 else record["fit_seconds"]

@@ -109,23 +109,25 @@ def trials(name: str, parameters: dict[str, Any], data: dict[str, Any], options:
     from shopfloor.detectors.backbones import read_weights
     from shopfloor.detectors.fit import TrainingExtras, fit
     from shopfloor.detectors.textures import stack_textures
+    from shopfloor.planning.settings import BackboneSettings, DetectorSettings
 
     entry = dict(parameters["detectors"][name])
     if options.epochs:
         entry["trainer"] = {**entry["trainer"], "max_epochs": options.epochs}
-    given = {entry[role]: read_weights(entry[role], parameters["backbones"][entry[role]])
-             for role in ("backbone", "encoder") if entry.get(role)}  # fmt: skip
+    detector = DetectorSettings.model_validate(entry)
+    networks = {role: BackboneSettings.model_validate(parameters["backbones"][network])
+                for role, network in detector.named_networks.items()}  # fmt: skip
+    given = {network: read_weights(network, networks[role]) for role, network in detector.named_networks.items()}
     extras = TrainingExtras(
-        encoder_weights=given.get(entry.get("encoder", "")),
-        textures=stack_textures(options.textures, options.size) if entry.get("textures") else None,
+        encoder_weights=given.get(detector.encoder or ""),
+        textures=stack_textures(options.textures, options.size) if detector.textures else None,
     )
-    backbone = parameters["backbones"].get(entry.get("backbone"))
     lines = []
     for seed in options.seeds:
         start = time.perf_counter()
         checkpoint, record = fit(
-            data[entry["learning_type"]], entry, backbone, given.get(entry.get("backbone", "")), options.size, seed,
-            extras=extras,
+            data[detector.learning_type], detector, networks.get("backbone"), given.get(detector.backbone or ""),
+            options.size, seed, extras=extras,
         )  # fmt: skip
         line = {"detector": name, "seed": seed, "epochs": record["epochs"], **measure(checkpoint, data)}
         untrained = measure_untrained(name, checkpoint, given, seed, data)

@@ -31,6 +31,7 @@ def train(name: str, images: int, size: int, coreset_ratio: float, results: Any)
 
     from shopfloor.catalog.image_stack import ImagePart
     from shopfloor.detectors.fit import fit
+    from shopfloor.planning.settings import DetectorSettings
 
     warnings.simplefilter("ignore")
     stack = np.random.default_rng(0).integers(0, 256, (images, size, size, 3), dtype=np.uint8)
@@ -45,9 +46,10 @@ def train(name: str, images: int, size: int, coreset_ratio: float, results: Any)
     }
     if "kept_gb" in settings:
         init_args["kept_gb"] = settings.pop("kept_gb")
+    detector = DetectorSettings.model_validate({**COMMON, **settings, "init_args": init_args})
     before = psutil.Process().memory_info().rss / 1e6
     start = time.perf_counter()
-    _, record = fit(part, {**COMMON, **settings, "init_args": init_args}, None, None, size, 0)
+    _, record = fit(part, detector, None, None, size, 0)
     results.put((record["peak_memory_mb"] - before, time.perf_counter() - start))
 
 

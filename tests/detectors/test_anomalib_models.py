@@ -17,11 +17,12 @@ from PIL import Image
 from torch import nn
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.detectors.backbones import WeightsMismatch, read_weights
+from shopfloor.detectors.backbones import WeightsMismatch
 from shopfloor.detectors.building import DetectorError, build
-from shopfloor.detectors.fit import TrainingExtras, fit
+from shopfloor.detectors.fit import TrainingExtras
 from shopfloor.detectors.predict import predict
 from shopfloor.detectors.running import release_memory
+from tests.detectors.plain_entries import fit, read_weights
 
 N_TRAIN, N_TEST = 6, 4
 RANDOM = {"weights": "random"}

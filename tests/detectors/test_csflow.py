@@ -16,14 +16,14 @@ from anomalib.models.image.csflow.torch_model import CsFlowModel
 from torchvision.models import efficientnet_b0, efficientnet_b5
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.detectors.backbones import WeightsMismatch, read_weights, use_networks
+from shopfloor.detectors.backbones import WeightsMismatch, use_networks
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.csflow import Csflow
 from shopfloor.detectors.csflow.torch_model import CrossScaleFlow, CsflowModel, MultiScaleFeatureExtractor
 from shopfloor.detectors.datamodule import PartDataModule
-from shopfloor.detectors.fit import fit
 from shopfloor.detectors.predict import predict
 from tests.detectors.image_folders import white_ones_are_found
+from tests.detectors.plain_entries import fit, read_weights
 
 S = 128
 B5 = "torchvision/efficientnet_b5.IMAGENET1K_V1"

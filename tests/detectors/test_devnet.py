@@ -13,19 +13,18 @@ from anomalib.engine import Engine
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from shopfloor.detectors.backbones import read_weights
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartDataModule
 from shopfloor.detectors.devnet import DevNet
 from shopfloor.detectors.devnet.rotation import rotate_each
 from shopfloor.detectors.devnet.torch_model import DevNetModel
-from shopfloor.detectors.fit import fit
 from shopfloor.detectors.predict import predict
 from shopfloor.detectors.running import quiet_trainer
 from tests.detectors import drawn_parts
 from tests.detectors.drawn_parts import squares_stack
 from tests.detectors.gradient_norms import GradientNorms
 from tests.detectors.image_folders import folder_of
+from tests.detectors.plain_entries import fit, read_weights
 from tests.detectors.validated_parts import ValidatedParts
 
 S = 64

@@ -17,20 +17,20 @@ from scipy.stats import kstest
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from shopfloor.detectors.backbones import read_weights
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartDataModule
 from shopfloor.detectors.dra import Dra, pseudo_anomalies
 from shopfloor.detectors.dra.loss import DraLoss
 from shopfloor.detectors.dra.pseudo_anomalies import cut_mix, draw_references, pseudo_anomaly
 from shopfloor.detectors.dra.torch_model import CompositeHead, DraModel, HeadScores, HolisticHead
-from shopfloor.detectors.fit import fit
 from shopfloor.detectors.predict import predict
 from shopfloor.detectors.running import quiet_trainer
+from shopfloor.planning.settings import BalanceSettings
 from tests.detectors import drawn_parts
 from tests.detectors.drawn_parts import squares_stack
 from tests.detectors.gradient_norms import GradientNorms
 from tests.detectors.image_folders import folder_of
+from tests.detectors.plain_entries import fit, read_weights
 from tests.detectors.validated_parts import ValidatedParts
 
 S = 64
@@ -431,7 +431,7 @@ def run(detector, data, **arguments):
 def run_watched(part, balance, **arguments):
     detector = new_detector(**arguments)
     steps = _Steps(detector)
-    run(detector, PartDataModule(part, 8, balance=balance), callbacks=[steps])
+    run(detector, PartDataModule(part, 8, balance=BalanceSettings(**balance)), callbacks=[steps])
     return detector, steps
 
 
@@ -502,7 +502,7 @@ def test_learning_rate_of_the_specification():
 def test_learning_rate_falls_in_a_training(train):
     detector = new_detector()
     steps = _Steps(detector)
-    balance = {"good": 1, "bad": 1, "batches": 1}
+    balance = BalanceSettings(good=1, bad=1, batches=1)
     run(detector, PartDataModule(train, 8, balance=balance), callbacks=[steps], max_epochs=10)
     assert steps.rates == pytest.approx([2e-4] * 9 + [2e-5])
 

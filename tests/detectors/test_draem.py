@@ -30,11 +30,12 @@ from shopfloor.detectors.draem import Draem, synthetic_anomalies
 from shopfloor.detectors.draem.loss import DraemLoss
 from shopfloor.detectors.draem.synthetic_anomalies import SyntheticAnomalies, perlin_mask, rotate_some
 from shopfloor.detectors.draem.torch_model import DraemModel
-from shopfloor.detectors.fit import TrainingExtras, fit
+from shopfloor.detectors.fit import TrainingExtras
 from shopfloor.detectors.predict import predict
 from shopfloor.detectors.running import quiet_trainer
 from shopfloor.detectors.textures import stack_textures
 from tests.detectors.image_folders import folder_of
+from tests.detectors.plain_entries import fit
 from tests.detectors.turned_spots import check_turned_evenly, spot_right_of_the_centre
 from tests.detectors.validated_parts import ValidatedParts
 

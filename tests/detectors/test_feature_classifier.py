@@ -18,12 +18,11 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.detectors.backbones import read_weights
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.feature_classifier import FeatureClassifier
 from shopfloor.detectors.feature_classifier.torch_model import FeatureClassifierModel
-from shopfloor.detectors.fit import fit
 from shopfloor.detectors.predict import predict
+from tests.detectors.plain_entries import fit, read_weights
 from tests.detectors.validated_parts import ValidatedParts
 
 S = 64

@@ -19,10 +19,11 @@ from torch import nn
 from torchvision.transforms.v2 import Compose, Normalize, Resize
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.detectors.backbones import WeightsMismatch, read_weights
+from shopfloor.detectors.backbones import WeightsMismatch
 from shopfloor.detectors.building import DetectorError
-from shopfloor.detectors.fit import TrainingExtras, fit
+from shopfloor.detectors.fit import TrainingExtras
 from shopfloor.detectors.predict import predict
+from tests.detectors.plain_entries import fit, read_weights
 
 S = 64
 N_TRAIN = 10

@@ -18,11 +18,11 @@ from anomalib.models.image.patchcore.torch_model import PatchcoreModel as Anomal
 from torch import nn
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.detectors.backbones import WeightsMismatch, WeightsMissing, read_weights, use_networks
+from shopfloor.detectors.backbones import WeightsMismatch, WeightsMissing, use_networks
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartDataModule
-from shopfloor.detectors.fit import fit
 from shopfloor.detectors.predict import predict
+from tests.detectors.plain_entries import fit, read_weights
 
 S = 64
 N_TRAIN, N_TEST = 10, 7
@@ -229,8 +229,8 @@ def change(name, **settings):
 @pytest.mark.parametrize(
     ("detector", "message"),
     [
-        (change("stfpm", trainer={}), "no end of training.*max_epochs"),
-        (change("stfpm", trainer={"max_epoch": 3}), "Trainer does not take.*max_epoch"),
+        (change("stfpm", trainer={"max_steps": -1}), "no end of training.*max_epochs"),
+        (change("stfpm", trainer={"max_epochs": 3, "max_epoch": 3}), "Trainer does not take.*max_epoch"),
         (change("stfpm", class_path="anomalib.models.NoSuch"), "NoSuch.*cannot be imported"),
         (change("stfpm", class_path="no_such_package.X"), "no_such_package"),
         (change("stfpm", class_path="X"), "class_path must be the full name"),
@@ -332,8 +332,8 @@ class _MeanOfImage(nn.Module):
 
 
 def brightness(flaw="none"):
-    class_path = f"{__name__}.Brightness"
-    return {"class_path": class_path, "init_args": {"flaw": flaw}, "learning_type": "one_class", "batch_size": 4}
+    entry = {"class_path": f"{__name__}.Brightness", "init_args": {"flaw": flaw}, "trainer": {"max_epochs": 1}}
+    return {**entry, "learning_type": "one_class", "batch_size": 4}
 
 
 def test_a_users_own_class_needs_nothing_else(train, test):

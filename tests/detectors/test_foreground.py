@@ -16,6 +16,7 @@ from kornia.contrib.visual_prompter import VisualPrompter
 
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.foreground import MobileSam, grab_cut, read_foreground, segmenter
+from shopfloor.planning.settings import ForegroundSettings
 
 SAM_FILE = Path(os.environ.get("SHOPFLOOR_MOBILE_SAM", ""))
 needs_sam = pytest.mark.skipif(
@@ -227,17 +228,17 @@ def test_damaged_mask_is_named(tmp_path):
 
 
 def test_automatic_is_grab_cut_and_an_unknown_way_is_refused():
-    assert segmenter("automatic", {}) is grab_cut
+    assert segmenter("automatic", ForegroundSettings()) is grab_cut
     for method in ("folder", "none", "sam2"):
         with pytest.raises(ValueError, match=method):
-            segmenter(method, {})
+            segmenter(method, ForegroundSettings())
 
 
 @pytest.mark.parametrize("file", [None, "", "nowhere/mobile_sam.pt"])
 def test_missing_weights_are_named_with_the_way_to_get_them(file):
     advice = r"FOREGROUND_WEIGHTS.*github\.com/ChaoningZhang/MobileSAM.*mobile_sam: <path>.*foreground: automatic"
     with pytest.raises(DetectorError, match=advice) as error:
-        segmenter("mobile_sam", {"mobile_sam": file})
+        segmenter("mobile_sam", ForegroundSettings(mobile_sam=file))
     assert repr(file) in error.value.message
 
 

@@ -20,10 +20,9 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torchvision.transforms import v2
 
-from shopfloor.detectors.backbones import read_weights
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartBatch, PartDataModule
-from shopfloor.detectors.fit import TrainingExtras, fit
+from shopfloor.detectors.fit import TrainingExtras
 from shopfloor.detectors.glass import Glass, synthetic_anomalies
 from shopfloor.detectors.glass.spectrum import SpectralPoints, measure_points, strong_frequencies
 from shopfloor.detectors.glass.synthetic_anomalies import SyntheticAnomalies, draw_mask, draw_texture_weights
@@ -33,6 +32,7 @@ from shopfloor.detectors.running import quiet_trainer
 from tests.detectors import drawn_parts
 from tests.detectors.drawn_parts import scratches_stack
 from tests.detectors.image_folders import folder_of
+from tests.detectors.plain_entries import fit, read_weights
 from tests.detectors.turned_spots import check_turned_evenly, spot_right_of_the_centre
 
 S = 64

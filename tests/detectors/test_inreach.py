@@ -23,10 +23,8 @@ from torch import nn
 
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.config import ProjectConfigLoader
-from shopfloor.detectors.backbones import read_weights
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartDataModule
-from shopfloor.detectors.fit import fit
 from shopfloor.detectors.inreach import InReaCh
 from shopfloor.detectors.inreach.association import associate, match
 from shopfloor.detectors.inreach.block_outputs import BlockOutputs
@@ -38,6 +36,7 @@ from shopfloor.experiments.grid import expand_experiments
 from shopfloor.settings import CONFIG_LOADER_ARGS
 from tests.conftest import PROJECT, copy_project
 from tests.detectors.image_folders import folder_of
+from tests.detectors.plain_entries import fit, read_weights
 from tests.detectors.validated_parts import ValidatedParts
 
 S = 64

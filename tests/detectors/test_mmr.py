@@ -19,10 +19,10 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.detectors.backbones import WeightsMismatch, read_weights, use_networks
+from shopfloor.detectors.backbones import WeightsMismatch, use_networks
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartDataModule
-from shopfloor.detectors.fit import TrainingExtras, fit
+from shopfloor.detectors.fit import TrainingExtras
 from shopfloor.detectors.mmr import Mmr
 from shopfloor.detectors.mmr.anomaly_map import AnomalyMapGenerator
 from shopfloor.detectors.mmr.augmentation import Augmentation
@@ -33,6 +33,7 @@ from shopfloor.detectors.mmr.positions import position_table, resize_table
 from shopfloor.detectors.mmr.schedule import learning_rate_factor
 from shopfloor.detectors.mmr.torch_model import MmrModel
 from shopfloor.detectors.predict import predict
+from tests.detectors.plain_entries import fit, read_weights
 from tests.detectors.validated_parts import ValidatedParts
 
 S = 64

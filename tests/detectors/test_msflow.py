@@ -19,9 +19,8 @@ from torch import nn
 from torch.nn import functional
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.detectors.backbones import read_weights, use_networks
+from shopfloor.detectors.backbones import use_networks
 from shopfloor.detectors.building import DetectorError
-from shopfloor.detectors.fit import fit
 from shopfloor.detectors.msflow import Msflow, lightning_model
 from shopfloor.detectors.msflow.anomaly_map import additive_map, mean_of_largest, multiplicative_map
 from shopfloor.detectors.msflow.features import FeaturePyramid
@@ -30,6 +29,7 @@ from shopfloor.detectors.msflow.loss import MsflowLoss
 from shopfloor.detectors.msflow.parallel_flows import ParallelFlows, coupling_network, position_condition
 from shopfloor.detectors.msflow.torch_model import MsflowModel
 from shopfloor.detectors.predict import predict
+from tests.detectors.plain_entries import fit, read_weights
 from tests.detectors.validated_parts import ValidatedParts
 
 S = 64

@@ -15,14 +15,13 @@ from anomalib.models.image.reverse_distillation.torch_model import (
 )
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.detectors.backbones import read_weights
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartDataModule
-from shopfloor.detectors.fit import fit
 from shopfloor.detectors.predict import predict
 from shopfloor.detectors.reverse_distillation import ReverseDistillation
 from shopfloor.detectors.reverse_distillation.torch_model import ReverseDistillationModel
 from tests.detectors.image_folders import white_ones_are_found
+from tests.detectors.plain_entries import fit, read_weights
 
 S = 64
 LAYERS = ["layer1", "layer2", "layer3"]

@@ -18,10 +18,8 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from shopfloor.detectors.backbones import read_weights
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.datamodule import PartDataModule
-from shopfloor.detectors.fit import fit
 from shopfloor.detectors.predict import predict
 from shopfloor.detectors.simplenet import SimpleNet
 from shopfloor.detectors.simplenet.anomaly_map import AnomalyMapGenerator
@@ -29,6 +27,7 @@ from shopfloor.detectors.simplenet.loss import TruncatedL1Loss
 from shopfloor.detectors.simplenet.torch_model import SimpleNetModel
 from tests.detectors import drawn_parts
 from tests.detectors.drawn_parts import scratches_stack
+from tests.detectors.plain_entries import fit, read_weights
 from tests.detectors.validated_parts import ValidatedParts
 
 S = 64

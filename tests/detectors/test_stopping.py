@@ -20,12 +20,14 @@ from torch import nn
 from torchvision.transforms.v2 import Resize
 
 from shopfloor.catalog.image_stack import ImagePart
-from shopfloor.detectors.backbones import read_weights
 from shopfloor.detectors.building import DetectorError
-from shopfloor.detectors.fit import fit
 from shopfloor.detectors.predict import predict
 from shopfloor.detectors.stopping import Twin
+from shopfloor.detectors.stopping_rule import StoppingRule
 from shopfloor.metrics import image_auroc
+from shopfloor.planning.errors import GridError
+from shopfloor.planning.settings import read_settings
+from tests.detectors.plain_entries import fit, read_weights
 
 S = 64
 N_TRAIN, N_GOOD, N_BAD = 8, 10, 4
@@ -570,22 +572,26 @@ def test_padim_has_no_loss(train, validation):
 @pytest.mark.parametrize(
     ("stopping", "message"),
     [
-        ({"monitor": "image_auroc"}, r"lacks \['patience'\]"),
-        ({}, r"lacks \['monitor', 'patience'\]"),
-        ({**AUROC, "patients": 3}, r"unknown keys \['patients'\]"),
-        ({**AUROC, "monitor": "pixel_auroc"}, "'pixel_auroc'; possible are image_auroc, good_loss"),
-        ({**AUROC, "patience": 0}, "stopping.patience is 0"),
-        ({**AUROC, "patience": 2.5}, "stopping.patience is 2.5"),
-        ({**AUROC, "every_n_epochs": True}, "stopping.every_n_epochs is True"),
-        ({**AUROC, "min_delta": -0.1}, "stopping.min_delta is -0.1"),
-        ({**AUROC, "min_delta": "0.1"}, "stopping.min_delta is '0.1'"),
-        ({**AUROC, "min_delta": NAN}, "stopping.min_delta is nan"),
-        ({**AUROC, "every_n_epochs": 6}, "every 6 epochs never happens in 5"),
+        ({"monitor": "image_auroc"}, "patience: expected a whole number of at least 1, found nothing."),
+        ({}, r"monitor: expected one of good_loss, image_auroc, found nothing\.\n.*patience: .* found nothing\."),
+        ({**AUROC, "patients": 3}, "unknown key patients. Known keys: every_n_epochs, min_delta, monitor, patience."),
+        ({**AUROC, "monitor": "pixel_auroc"}, "monitor: 'pixel_auroc' is none of good_loss, image_auroc."),
+        ({**AUROC, "patience": 0}, "patience: expected a whole number of at least 1, found 0."),
+        ({**AUROC, "patience": 2.5}, "patience: expected a whole number of at least 1, found 2.5."),
+        ({**AUROC, "every_n_epochs": True}, "every_n_epochs: expected a whole number of at least 1, found True."),
+        ({**AUROC, "min_delta": -0.1}, "min_delta: expected a number of at least 0, found -0.1."),
+        ({**AUROC, "min_delta": "0.1"}, "min_delta: expected a number of at least 0, found '0.1'."),
+        ({**AUROC, "min_delta": NAN}, "min_delta: expected a number of at least 0, found nan."),
     ],
 )
-def test_unusable_rules_are_named(train, validation, stopping, message):
-    with pytest.raises(DetectorError, match=f"Restless.*{message}"):
-        fit_stub(stub("Restless", 5), train, validation, stopping)
+def test_unusable_rules_are_named(stopping, message):
+    with pytest.raises(GridError, match=rf"^validation\.stopping\.early(\.|: ){message}"):
+        read_settings(StoppingRule, "validation.stopping.early", stopping)
+
+
+def test_a_rule_that_never_checks_is_refused(train, validation):
+    with pytest.raises(DetectorError, match="Restless: a check every 6 epochs never happens in 5"):
+        fit_stub(stub("Restless", 5), train, validation, {**AUROC, "every_n_epochs": 6})
 
 
 def test_detectors_without_epochs_cannot_stop_early(train, validation):

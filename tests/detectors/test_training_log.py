@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import Resize
 
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.detectors.building import DetectorError
-from shopfloor.detectors.fit import fit
+from tests.detectors.plain_entries import fit
 
 S = 64
 N_TRAIN, BATCH_SIZE = 6, 2

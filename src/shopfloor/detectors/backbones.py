@@ -30,6 +30,7 @@ from shopfloor.detectors.torchvision_networks import (
     weights_entry,
 )
 from shopfloor.detectors.weight_files import WeightsMissing, weight_file
+from shopfloor.planning.settings import BackboneSettings
 
 # Bound before any replacement by `use_networks`, which must not serve the reading of the weights themselves.
 _create_model = timm.create_model
@@ -46,16 +47,15 @@ class WeightsMismatch(click.ClickException):
     """Weights were found, but the network does not take them, or does not take all it needs from them."""
 
 
-def read_weights(name: str, settings: dict[str, Any]) -> StateDict:
+def read_weights(name: str, settings: BackboneSettings) -> StateDict:
     """Reads the weights of one network of timm or torchvision.
 
     Args:
         name: timm name, e.g. ``wide_resnet50_2.tv_in1k``, or torchvision's, e.g.
             ``torchvision/efficientnet_b5.IMAGENET1K_V1``.
-        settings: Entry of the backbones' parameter file. Its ``weights`` are one of ``hub`` (downloaded on
-            first use), ``random`` (an untrained network, always the same one), ``{package: module name}`` (a ``.pth``
-            file inside an installed pip package) or ``{file: path}`` (``.pth`` or ``.safetensors``); a file takes
-            precedence.
+        settings: Its entry. The ``weights`` are one of ``hub`` (downloaded on first use), ``random`` (an untrained
+            network, always the same one), ``{package: module name}`` (a ``.pth`` file inside an installed pip package)
+            or ``{file: path}`` (``.pth`` or ``.safetensors``); a file takes precedence.
 
     Returns:
         State dict of the whole network, every tensor of it, under the library's names.
@@ -65,7 +65,7 @@ def read_weights(name: str, settings: dict[str, Any]) -> StateDict:
         WeightsMismatch: If the file lacks a tensor of the network or has one too many.
     """
     _check_name(name)
-    match settings.get("weights"):
+    match settings.weights:
         case "hub":
             return _read_hub(name)
         case "random":
@@ -144,7 +144,7 @@ def weights_from_hub() -> Iterator[None]:
     Raises:
         WeightsMissing: If the hub cannot be reached and its cache lacks the weights.
     """
-    with _answer_requests(lambda asked: read_weights(asked, {"weights": "hub"})):
+    with _answer_requests(lambda asked: read_weights(asked, BackboneSettings(weights="hub"))):
         yield
 
 

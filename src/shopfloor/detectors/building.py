@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 import click
 from anomalib.models import AnomalibModule
@@ -20,13 +21,24 @@ _LEFT_OUT = ("post_processor", "evaluator", "visualizer")
 _SET_HERE = ("pre_processor", *_LEFT_OUT)
 
 
+class Blueprint(TypedDict):
+    """Arguments of :func:`build`; a checkpoint holds them."""
+
+    class_path: str
+    init_args: Mapping[str, Any]
+    networks: Mapping[str, str]
+    image_size: int
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+
+
 def build(
     class_path: str,
-    init_args: dict[str, Any],
-    networks: dict[str, str],
+    init_args: Mapping[str, Any],
+    networks: Mapping[str, str],
     image_size: int,
-    mean: list[float] | None = None,
-    std: list[float] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> AnomalibModule:
     """Builds a detector. Which weights its networks get is up to the context this is called in.
 
@@ -96,7 +108,9 @@ def _accepted_arguments(class_path: str, detector_class: type[AnomalibModule]) -
     return [parameter.name for parameter in parameters]
 
 
-def _check_arguments(class_path: str, init_args: dict[str, Any], networks: dict[str, str], accepted: list[str]) -> None:
+def _check_arguments(
+    class_path: str, init_args: Mapping[str, Any], networks: Mapping[str, str], accepted: list[str]
+) -> None:
     set_elsewhere = sorted(set(init_args) & {*_SET_HERE, *networks})
     if set_elsewhere:
         raise DetectorError(f"Detector {class_path}: {', '.join(set_elsewhere)} cannot stand in init_args.")
@@ -118,7 +132,7 @@ def _pre_processor(detector_class: type[AnomalibModule], image_size: int) -> nn.
     return pre_processor
 
 
-def _set_normalisation(pre_processor: nn.Module, mean: list[float] | None, std: list[float] | None) -> None:
+def _set_normalisation(pre_processor: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
     if mean is None and std is None:
         return
     if mean is None or std is None:
@@ -128,7 +142,7 @@ def _set_normalisation(pre_processor: nn.Module, mean: list[float] | None, std: 
     pre_processor.transform = Compose(steps)
 
 
-def _check_layers(class_path: str, arguments: dict[str, Any], module: AnomalibModule) -> None:
+def _check_layers(class_path: str, arguments: Mapping[str, Any], module: AnomalibModule) -> None:
     """anomalib drops a layer that the network lacks, with a warning, and fails much later."""
     for part in module.modules():
         if not isinstance(part, TimmFeatureExtractor) or not hasattr(part.feature_extractor, "feature_info"):

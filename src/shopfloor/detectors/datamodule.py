@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from torchvision.transforms.v2.functional import to_dtype
 
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.detectors.balanced_batches import BalancedBatches
+from shopfloor.planning.settings import BalanceSettings
 
 
 class PartBatch(ImageBatch):
@@ -73,8 +73,8 @@ class PartDataModule(pl.LightningDataModule):
         batch_size: Images per batch; the last batch may be smaller.
         seed: Seed of the order in training.
         num_workers: Processes that read images ahead.
-        balance: ``good`` and ``bad`` images per training batch and ``batches`` per epoch, drawn over and over; None
-            takes every training image once per epoch.
+        balance: Good and bad images per training batch and batches per epoch, drawn over and over; None takes every
+            training image once per epoch.
         foreground: Where the part is in each image, ``(N, H, W)``, 0 or 1; None where that is not known.
     """
 
@@ -84,7 +84,7 @@ class PartDataModule(pl.LightningDataModule):
         batch_size: int,
         seed: int = 0,
         num_workers: int = 0,
-        balance: Mapping[str, int] | None = None,
+        balance: BalanceSettings | None = None,
         foreground: np.ndarray | None = None,
     ) -> None:
         super().__init__()
@@ -109,10 +109,10 @@ class PartDataModule(pl.LightningDataModule):
         )
 
     def _order_of_training(self) -> dict[str, Any]:
-        if self._balance is None:
+        if (balance := self._balance) is None:
             return {"batch_size": self.train_batch_size, "shuffle": True, "generator": self._order}
-        good, bad, batches = (self._balance[key] for key in ("good", "bad", "batches"))
-        return {"batch_sampler": BalancedBatches(self.part.is_bad, good, bad, batches, self._seed)}
+        numbers = balance.good, balance.bad, balance.batches
+        return {"batch_sampler": BalancedBatches(self.part.is_bad, *numbers, self._seed)}
 
     def predict_dataloader(self) -> DataLoader:
         """Batches without labels, in the part's order."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +16,7 @@ from kornia.contrib.visual_prompter import VisualPrompter
 from kornia.models.sam import Sam, SamConfig
 
 from shopfloor.detectors.building import DetectorError
+from shopfloor.planning.settings import ForegroundSettings
 from shopfloor.readers.pixels import ImageError, decode, mask_values, resize_mask
 
 _BORDER = 1 / 32  # of the side: the strip along the edge that GrabCut takes for background
@@ -144,12 +144,12 @@ def read_foreground(folder: str | Path | None, category: str, image: str, image_
     return resize_mask(marked, image_size)
 
 
-def segmenter(method: str, settings: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+def segmenter(method: str, settings: ForegroundSettings) -> Callable[[np.ndarray], np.ndarray]:
     """The function that segments an image.
 
     Args:
         method: ``automatic`` (GrabCut) or ``mobile_sam``.
-        settings: The block ``foreground`` of the parameter files: ``mobile_sam``, the file of its weights.
+        settings: Where MobileSAM's weights are.
 
     Raises:
         DetectorError: If weights are missing.
@@ -158,5 +158,5 @@ def segmenter(method: str, settings: dict[str, Any]) -> Callable[[np.ndarray], n
     if method == "automatic":
         return grab_cut
     if method == "mobile_sam":
-        return MobileSam(settings.get("mobile_sam"))
+        return MobileSam(settings.mobile_sam)
     raise ValueError(f"{method!r} does not segment images.")

@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
 import lightning.pytorch as pl
@@ -28,92 +27,18 @@ from torch import nn
 
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.detectors.backbones import without_weights
-from shopfloor.detectors.building import DetectorError, build
+from shopfloor.detectors.building import Blueprint, DetectorError, build
 from shopfloor.detectors.datamodule import PartDataModule
 from shopfloor.detectors.running import quiet_trainer
+from shopfloor.detectors.stopping_rule import MONITORS, StoppingRule
 from shopfloor.metrics import UndefinedMetric, image_auroc
 
-#: What a training can be stopped by, and which end of it is the better one.
-MONITORS = {"image_auroc": "max", "good_loss": "min"}
 #: Begins the names under which the values stand among Lightning's metrics, apart from what detectors log.
 METRIC_PREFIX = "validation/"
 
 _MACHINE = ("accelerator", "devices", "deterministic", "benchmark")
 _NORMALISATION_AND_DROPOUT = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class StoppingRule:
-    """When a training ends before its full length.
-
-    Attributes:
-        monitor: ``image_auroc``, of the raw scores of all validation images; or ``good_loss``, the training loss on the
-            good ones.
-        patience: Checks in a row without a better value after which the training ends; at least 1.
-        min_delta: A value is better if it is so by more than this; at least 0. With 0 a tie is not better.
-        every_n_epochs: Epochs from one check to the next; at least 1.
-    """
-
-    monitor: str
-    patience: int
-    min_delta: float = 0.0
-    every_n_epochs: int = 1
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any], class_path: str) -> StoppingRule:
-        """Reads a rule from a parameter file.
-
-        Args:
-            settings: Its keys are the attributes of this class; ``monitor`` and ``patience`` must be there.
-            class_path: Name of the detector, for messages.
-
-        Raises:
-            DetectorError: If a key is unknown or missing, or a value is not usable.
-        """
-        unknown = sorted(set(settings) - {field.name for field in fields(cls)})
-        missing = sorted({"monitor", "patience"} - set(settings))
-        if unknown or missing:
-            raise DetectorError(
-                f"Detector {class_path}: stopping {dict(settings)} has unknown keys {unknown} and lacks {missing}. "
-                "Give e.g. stopping: {monitor: image_auroc, patience: 10}."
-            )
-        rule = cls(**settings)
-        if rule.monitor not in MONITORS:
-            raise DetectorError(
-                f"Detector {class_path}: stopping.monitor is {rule.monitor!r}; possible are {', '.join(MONITORS)}."
-            )
-        for name in ("patience", "every_n_epochs"):
-            value = getattr(rule, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise DetectorError(f"Detector {class_path}: stopping.{name} is {value!r}, not a whole number above 0.")
-        delta = rule.min_delta
-        if isinstance(delta, bool) or not isinstance(delta, (int, float)) or not 0 <= delta < math.inf:
-            raise DetectorError(f"Detector {class_path}: stopping.min_delta is {delta!r}, not a number from 0 on.")
-        return rule
-
-    def check_length(self, max_epochs: int | None, class_path: str) -> None:
-        """Refuses a training that is too short to be stopped.
-
-        Args:
-            max_epochs: Full length in epochs; None or -1 where something else ends the training.
-            class_path: Name of the detector, for messages.
-
-        Raises:
-            DetectorError: If there is at most one epoch, or none that is checked.
-        """
-        if max_epochs is None or max_epochs < 0:
-            return
-        if max_epochs <= 1:
-            raise DetectorError(
-                f"Detector {class_path} is trained for {max_epochs} epoch, so it cannot be stopped early. "
-                "Leave it out of the stopping rules, or raise trainer.max_epochs."
-            )
-        if self.every_n_epochs > max_epochs:
-            raise DetectorError(
-                f"Detector {class_path}: a check every {self.every_n_epochs} epochs never happens in {max_epochs}. "
-                "Lower stopping.every_n_epochs."
-            )
 
 
 class Twin:
@@ -134,11 +59,11 @@ class Twin:
 
     def __init__(
         self,
-        blueprint: dict[str, Any],
+        blueprint: Blueprint,
         validation: ImagePart,
         batch_size: int,
         seed: int,
-        trainer_arguments: dict[str, Any],
+        trainer_arguments: Mapping[str, Any],
     ) -> None:
         self.class_path = blueprint["class_path"]
         self.is_bad = validation.is_bad

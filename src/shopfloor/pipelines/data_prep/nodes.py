@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from shopfloor.catalog.image_stack import LazyStack
 from shopfloor.catalog.result_table import typed
 from shopfloor.pipelines.lazy_stack import lazy_stack
 from shopfloor.planning.binding import Sources, SourcesGoneError, reads
-from shopfloor.readers import DEFAULT_READER, DatasetError, find_root, list_category
+from shopfloor.planning.settings import DatasetSettings, TextureSettings
+from shopfloor.readers import DatasetError, find_root, list_category
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.checks import check_category
 from shopfloor.readers.index_table import join_paths, split_paths
@@ -28,10 +29,11 @@ from shopfloor.runners.missing import MissingResult
 
 logger = logging.getLogger(__name__)
 
-Settings = dict[str, Any]
+#: An entry of the parameter files, as Kedro hands it to a node.
+Entry = Mapping[str, Any]
 
 
-def render_parts(settings: Settings, category: str) -> dict[str, np.ndarray]:
+def render_parts(settings: Entry, category: str) -> dict[str, np.ndarray]:
     """Render a category of the generated dataset.
 
     Args:
@@ -47,17 +49,17 @@ def render_parts(settings: Settings, category: str) -> dict[str, np.ndarray]:
     return {f"{category}/{path}": pixels for path, pixels in files.items()}
 
 
-def list_photos(settings: Settings, *, dataset: str, category: str) -> Sources:
+def list_photos(settings: Entry, *, dataset: str, category: str) -> Sources:
     """List the images and masks of a category; those of a generated one are made by the pipeline itself."""
-    if "generator" in settings:
+    if settings.get("generator") is not None:
         return Sources({})
     files = _list_if_there(settings, dataset, category)
     return Sources({name: files.root / name for name in (*files.images, *files.masks)})
 
 
-def list_labels(settings: Settings, *, dataset: str, category: str) -> Sources:
+def list_labels(settings: Entry, *, dataset: str, category: str) -> Sources:
     """List what the folders and lists of a category say of each image: split, label, defect type, domain, masks."""
-    if "generator" in settings:
+    if settings.get("generator") is not None:
         return Sources({})
     files = _list_if_there(settings, dataset, category)
     return Sources(
@@ -72,7 +74,7 @@ def list_labels(settings: Settings, *, dataset: str, category: str) -> Sources:
     )
 
 
-def _list_if_there(settings: Settings, dataset: str, category: str) -> CategoryFiles:
+def _list_if_there(settings: Entry, dataset: str, category: str) -> CategoryFiles:
     try:
         return _list(settings, None, dataset, category)
     except DatasetError as error:
@@ -83,7 +85,7 @@ def _list_if_there(settings: Settings, dataset: str, category: str) -> CategoryF
 
 @reads(list_photos)
 def measure_files(
-    settings: Settings, folder: Path | None = None, *, dataset: str, category: str
+    settings: Entry, folder: Path | None = None, *, dataset: str, category: str
 ) -> Callable[[pd.DataFrame], pd.DataFrame]:
     """Hash every image and mask of a category, and decode those whose content is not known from an earlier run.
 
@@ -121,7 +123,7 @@ def measure_files(
 
 @reads(list_labels)
 def index_category(
-    settings: Settings, files: pd.DataFrame, folder: Path | None = None, *, dataset: str, category: str
+    settings: Entry, files: pd.DataFrame, folder: Path | None = None, *, dataset: str, category: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Check a category and make its index.
 
@@ -169,9 +171,7 @@ def account_for_datasets(*checks: pd.DataFrame | MissingResult, categories: Sequ
     return typed(pd.DataFrame(lines, columns=SUMMARY_COLUMNS))
 
 
-def prepare_images(
-    index: pd.DataFrame, settings: Settings, folder: Path | None = None, *, image_size: int
-) -> LazyStack:
+def prepare_images(index: pd.DataFrame, settings: Entry, folder: Path | None = None, *, image_size: int) -> LazyStack:
     """Decode every image once and resize it to the model input.
 
     Args:
@@ -209,7 +209,7 @@ def _warn_of_enlarged(index: pd.DataFrame, image_size: int) -> None:
     )
 
 
-def prepare_masks(index: pd.DataFrame, settings: Settings, folder: Path | None = None, *, image_size: int) -> LazyStack:
+def prepare_masks(index: pd.DataFrame, settings: Entry, folder: Path | None = None, *, image_size: int) -> LazyStack:
     """Read every mask once and resize it with nearest neighbour; good images have an all-zero mask.
 
     Args:
@@ -241,20 +241,21 @@ def mask_of(row: Any, root: Path) -> dict[str, Any]:
     }
 
 
-def list_texture_files(textures: Settings, *, name: str, image_size: int) -> Sources:
+def list_texture_files(textures: Entry, *, name: str, image_size: int) -> Sources:
     """List the texture images of an entry; generated ones are none."""
     from shopfloor.detectors.textures import list_textures
 
-    if textures.get("generator"):
+    asked = TextureSettings.model_validate(textures)
+    if asked.generator:
         return Sources({})
-    folder = textures.get("folder")
+    folder = asked.folder
     if not folder or not Path(folder).is_dir():
         raise SourcesGoneError(f"textures.{name}.folder: there is no folder {str(folder)!r}.")
     return Sources({path.relative_to(Path(str(folder))).as_posix(): path for path in list_textures(folder, name)})
 
 
 @reads(list_texture_files)
-def prepare_textures(textures: Settings, *, name: str, image_size: int) -> LazyStack:
+def prepare_textures(textures: Entry, *, name: str, image_size: int) -> LazyStack:
     """Decode every texture image once and resize it to the model input, or render generated ones.
 
     Args:
@@ -272,15 +273,15 @@ def prepare_textures(textures: Settings, *, name: str, image_size: int) -> LazyS
     from shopfloor.synthetic_parts.textures import render_texture
 
     shape, title = (image_size, image_size, 3), f"{name}: textures {image_size} px"
-    if generator := textures.get("generator"):
-        seed, count = generator["seed"], generator["count"]
-        return lazy_stack(lambda row: render_texture(seed, row, image_size), count, shape, title)
-    files = list_textures(textures.get("folder"), name)
+    asked = TextureSettings.model_validate(textures)
+    if generator := asked.generator:
+        return lazy_stack(lambda row: render_texture(generator.seed, row, image_size), generator.count, shape, title)
+    files = list_textures(asked.folder, name)
     return lazy_stack(lambda row: read_texture(files[row], image_size), len(files), shape, title)
 
 
 def report_resize(
-    index: pd.DataFrame, settings: Settings, folder: Path | None = None, *, image_size: int, told: dict[str, str]
+    index: pd.DataFrame, settings: Entry, folder: Path | None = None, *, image_size: int, told: dict[str, str]
 ) -> pd.DataFrame:
     """Count the images of a category and the defects that vanish in the resize (protocol 2.1).
 
@@ -308,7 +309,7 @@ def report_resize(
         "category": index["category"].iloc[0],
         "image_size": image_size,
         **told,
-        "generated": "generator" in settings,
+        "generated": settings.get("generator") is not None,
         "train_good": int(((index["split"] == "train") & ~is_bad).sum()),
         "test_good": int(((index["split"] == "test") & ~is_bad).sum()),
         "test_bad": len(test_bad),
@@ -329,20 +330,16 @@ def _region_counts(root: Path, row: Any, image_size: int) -> tuple[int, int]:
     return count - 1, len(left[left > 0])
 
 
-def _list(settings: Settings, folder: Path | None, dataset: str, category: str) -> CategoryFiles:
-    return list_category(
-        settings.get("reader", DEFAULT_READER),
-        folder or settings.get("root"),
-        dataset,
-        category,
-        settings.get("options"),
-        project_page=settings.get("project_page", ""),
-    )
+def _list(settings: Entry, folder: Path | None, dataset: str, category: str) -> CategoryFiles:
+    asked = DatasetSettings.model_validate(settings)
+    root, page = folder or asked.root, asked.project_page or ""
+    return list_category(asked.reader, root, dataset, category, asked.options, project_page=page)
 
 
-def dataset_root(settings: Settings, folder: Path | None) -> Path:
+def dataset_root(settings: Entry, folder: Path | None) -> Path:
     """Where a dataset lies: the folder that was generated, or the root of its entry."""
-    return find_root(settings.get("reader", DEFAULT_READER), folder or settings.get("root"))
+    asked = DatasetSettings.model_validate(settings)
+    return find_root(asked.reader, folder or asked.root)
 
 
 def category_title(index: pd.DataFrame) -> str:

@@ -15,11 +15,12 @@ from shopfloor.metrics import UndefinedMetric, image_metrics, pixel_metrics
 from shopfloor.metrics.entries import image_metric_names, pixel_metric_names
 from shopfloor.report.figures.style import Chart
 
-Settings = dict[str, Any]
+#: An entry of the parameter files, as Kedro hands it to a node.
+Entry = Mapping[str, Any]
 
 
 def predict_maps(
-    checkpoint: dict[str, Any], test_images: ImagePart, detector: Settings
+    checkpoint: dict[str, Any], test_images: ImagePart, detector: Entry
 ) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
     """Score the test images with a detector that gives anomaly maps.
 
@@ -45,7 +46,7 @@ def predict_maps(
 
 
 def predict_scores(
-    checkpoint: dict[str, Any], test_images: ImagePart, detector: Settings
+    checkpoint: dict[str, Any], test_images: ImagePart, detector: Entry
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Score the test images with a detector that gives image scores only; as :func:`predict_maps` without maps."""
     from shopfloor.detectors.predict import predict

@@ -6,6 +6,7 @@ The splits themselves are pure functions of the index already: see :mod:`shopflo
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from shopfloor.perturbations.drift_settings import DriftSettings
 from shopfloor.pipelines.data_prep.nodes import category_title, dataset_root, mask_of
 from shopfloor.pipelines.lazy_stack import lazy_stack
 from shopfloor.planning.binding import Sources, SourcesGoneError, reads
+from shopfloor.planning.settings import ForegroundSettings
 from shopfloor.readers.pixels import read_image, read_mask, resize_image, resize_mask
 
-Settings = dict[str, Any]
+#: An entry of the parameter files, as Kedro hands it to a node.
+Entry = Mapping[str, Any]
 
 
 def cut_part(stack: np.ndarray, table: pd.DataFrame) -> ImagePart:
@@ -42,7 +45,7 @@ def cut_part(stack: np.ndarray, table: pd.DataFrame) -> ImagePart:
     return part
 
 
-def list_foreground_files(settings: Settings, foreground: Settings, *, method: str, category: str) -> Sources:
+def list_foreground_files(settings: Entry, foreground: Entry, *, method: str, category: str) -> Sources:
     """List the user's masks, those below the category's folder where there is one, or the weights of MobileSAM."""
     if method not in ("folder", "mobile_sam"):
         return Sources({})
@@ -58,14 +61,14 @@ def list_foreground_files(settings: Settings, foreground: Settings, *, method: s
 
 @reads(list_foreground_files)
 def find_foreground(
-    train_images: ImagePart, settings: Settings, foreground: Settings, *, method: str, category: str
+    train_images: ImagePart, settings: Entry, foreground: Entry, *, method: str, category: str
 ) -> LazyStack:
     """Tell the part from the background in every training image.
 
     Args:
         train_images: Training images (N, S, S, 3), uint8; no test image is looked at.
         settings: The dataset's entry; ``foreground_folder`` holds the user's masks.
-        foreground: Settings of the segmentation: ``mobile_sam``, the file of its weights.
+        foreground: Entry of the segmentation: ``mobile_sam``, the file of its weights.
         method: ``folder``, ``automatic`` (GrabCut) or ``mobile_sam``.
         category: Name of the category.
 
@@ -85,7 +88,7 @@ def find_foreground(
         def prepare(row: int) -> np.ndarray:
             return read_foreground(folder, category, names[row], image_size)
     else:
-        segment = segmenter(method, foreground)
+        segment = segmenter(method, ForegroundSettings.model_validate(foreground))
 
         def prepare(row: int) -> np.ndarray:
             return segment(train_images[row])
@@ -108,12 +111,12 @@ def show_foreground(train_images: ImagePart, foreground: np.ndarray) -> Image:
     return draw_foreground(train_images, foreground)
 
 
-def draw_drift(test: pd.DataFrame, drift: Settings, *, dataset: str, category: str, seed: int) -> pd.DataFrame:
+def draw_drift(test: pd.DataFrame, drift: Entry, *, dataset: str, category: str, seed: int) -> pd.DataFrame:
     """Draw transforms and parameters for every test image (protocol 4.3).
 
     Args:
         test: Table of the test images.
-        drift: Settings of the transforms.
+        drift: Entry of the transforms.
         dataset: Name of the dataset.
         category: Name of the category.
         seed: Seed of the draw.
@@ -127,8 +130,8 @@ def draw_drift(test: pd.DataFrame, drift: Settings, *, dataset: str, category: s
 def drift_images(
     index: pd.DataFrame,
     draw: pd.DataFrame,
-    drift: Settings,
-    settings: Settings,
+    drift: Entry,
+    settings: Entry,
     folder: Path | None = None,
     *,
     image_size: int,
@@ -138,7 +141,7 @@ def drift_images(
     Args:
         index: Index table of the category.
         draw: The drawn transforms of the test images.
-        drift: Settings of the transforms.
+        drift: Entry of the transforms.
         settings: The dataset's entry.
         folder: Root of a generated dataset.
         image_size: Side of the result in pixels.
@@ -168,8 +171,8 @@ def _rows(index: pd.DataFrame, draw: pd.DataFrame) -> pd.DataFrame:
 def drift_masks(
     index: pd.DataFrame,
     draw: pd.DataFrame,
-    drift: Settings,
-    settings: Settings,
+    drift: Entry,
+    settings: Entry,
     folder: Path | None = None,
     *,
     image_size: int,
@@ -231,14 +234,14 @@ def report_drift(draw: pd.DataFrame, test_masks: ImagePart, drifted_masks: Image
 
 
 def show_drift(
-    index: pd.DataFrame, draw: pd.DataFrame, drift: Settings, settings: Settings, folder: Path | None = None
+    index: pd.DataFrame, draw: pd.DataFrame, drift: Entry, settings: Entry, folder: Path | None = None
 ) -> Image:
     """Gallery of the transforms: one bad test image as it is and after each of them alone (paper, Figure 5).
 
     Args:
         index: Index table of the category.
         draw: The drawn transforms; where the shown image has its place and seed from.
-        drift: Settings of the transforms.
+        drift: Entry of the transforms.
         settings: The dataset's entry.
         folder: Root of a generated dataset.
 

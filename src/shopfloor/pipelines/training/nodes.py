@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,16 @@ import pandas as pd
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.detectors.weight_files import weight_file
 from shopfloor.planning.binding import Sources, SourcesGoneError, reads
+from shopfloor.planning.settings import BackboneSettings, DetectorSettings
 
-Settings = dict[str, Any]
+#: An entry of the parameter files, as Kedro hands it to a node.
+Entry = Mapping[str, Any]
 
 #: How the inputs of :func:`fit_detector` begin that hold the weights of the class's own networks; a number follows.
 OWN_NETWORK = "network_weights_"
 
 
-def list_weight_file(backbone: Settings, *, name: str) -> Sources:
+def list_weight_file(backbone: Entry, *, name: str) -> Sources:
     """Find the file that a network's weights are read from; those of a hub have a name only."""
     file = weight_file(name, backbone.get("weights"))
     if file and not file.is_file():
@@ -26,7 +29,7 @@ def list_weight_file(backbone: Settings, *, name: str) -> Sources:
 
 
 @reads(list_weight_file)
-def load_weights(backbone: Settings, *, name: str) -> dict[str, Any]:
+def load_weights(backbone: Entry, *, name: str) -> dict[str, Any]:
     """Read the pretrained weights of a backbone from where its entry says.
 
     Args:
@@ -41,13 +44,13 @@ def load_weights(backbone: Settings, *, name: str) -> dict[str, Any]:
     """
     from shopfloor.detectors.backbones import read_weights
 
-    return read_weights(name, backbone)
+    return read_weights(name, BackboneSettings.model_validate(backbone))
 
 
 def fit_detector(  # noqa: PLR0913 (what a training depends on)
     train_images: ImagePart,
-    detector: Settings,
-    backbone: Settings | None = None,
+    detector: Entry,
+    backbone: Entry | None = None,
     backbone_weights: dict[str, Any] | None = None,
     encoder_weights: dict[str, Any] | None = None,
     textures: np.ndarray | None = None,
@@ -56,7 +59,7 @@ def fit_detector(  # noqa: PLR0913 (what a training depends on)
     *,
     image_size: int,
     seed: int,
-    stopping: Settings | None = None,
+    stopping: Entry | None = None,
     **own_networks: dict[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any], pd.DataFrame]:
     """Fit one detector on the training part of one category.
@@ -80,18 +83,19 @@ def fit_detector(  # noqa: PLR0913 (what a training depends on)
         with seconds, learning rate and losses.
     """
     from shopfloor.detectors.fit import TrainingExtras, fit
+    from shopfloor.detectors.stopping_rule import StoppingRule
 
-    names = detector.get("networks") or []
-    network_weights = {name: own_networks[f"{OWN_NETWORK}{number}"] for number, name in enumerate(names)}
+    settings = DetectorSettings.model_validate(detector)
+    network_weights = {name: own_networks[f"{OWN_NETWORK}{number}"] for number, name in enumerate(settings.networks)}
     checkpoint, record = fit(
         train_images,
-        detector,
-        backbone,
+        settings,
+        None if backbone is None else BackboneSettings.model_validate(backbone),
         backbone_weights,
         image_size,
         seed,
         validation=validation_images,
-        stopping=stopping,
+        stopping=None if stopping is None else StoppingRule.model_validate(stopping),
         extras=TrainingExtras(encoder_weights, textures, foreground, network_weights),
     )
     log = pd.DataFrame(record.pop("log"))
