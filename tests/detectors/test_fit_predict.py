@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -87,17 +88,24 @@ def test(stack):
     return part_of(stack, rows, bad=rows[:2])
 
 
-@pytest.fixture(scope="module", params=DETECTORS)
-def fitted(request, train):
-    detector, backbone = DETECTORS[request.param], BACKBONES[request.param]
-    weights = read_weights(detector["backbone"], backbone)
-    return detector, backbone, weights, *fit(train, detector, backbone, weights, S, seed=3)
+@pytest.fixture(scope="module")
+def fits(train):
+    """Of each detector: entry, backbone, weights, checkpoint, record."""
+    found = {}
+    for name, detector in DETECTORS.items():
+        weights = read_weights(detector["backbone"], BACKBONES[name])
+        found[name] = detector, BACKBONES[name], weights, *fit(train, detector, BACKBONES[name], weights, S, seed=3)
+    return found
+
+
+@pytest.fixture(params=DETECTORS)
+def fitted(request, fits):
+    return fits[request.param]
 
 
 @pytest.fixture
-def patchcore(train):
-    weights = read_weights("tf_efficientnet_lite0", LITE0)
-    return fit(train, DETECTORS["patchcore"], LITE0, weights, S, seed=3)[0]
+def patchcore(fits):
+    return copy.deepcopy(fits["patchcore"][3])
 
 
 @pytest.fixture(autouse=True)
@@ -129,11 +137,9 @@ def test_scores_and_maps_come_in_the_order_of_the_part(fitted, test):
     np.testing.assert_allclose(map_alone[0], maps[4], rtol=1e-3, atol=1e-4)
 
 
-def test_checkpoints_give_the_same_bits_in_another_process(train, test):
+def test_checkpoints_give_the_same_bits_in_another_process(fits, test):
     here = {}
-    for name, detector in DETECTORS.items():
-        weights = read_weights(detector["backbone"], BACKBONES[name])
-        checkpoint, _ = fit(train, detector, BACKBONES[name], weights, S, seed=3)
+    for name, (*_, checkpoint, _) in fits.items():
         here[name] = scores_and_maps(checkpoint, test)
         torch.save(checkpoint, f"{name}.pt")
     test.table.to_pickle("table.pkl")
@@ -180,8 +186,10 @@ def test_record_is_plain_and_complete(fitted):
         assert second < first
 
 
-def test_nothing_is_written(train, test, patchcore, working_directory):
-    predict(patchcore, test, batch_size=4)
+def test_nothing_is_written(train, test, fits, working_directory):
+    detector, backbone, weights, *_ = fits["patchcore"]
+    checkpoint, _ = fit(train, detector, backbone, weights, S, seed=3)
+    predict(checkpoint, test, batch_size=4)
     assert list(working_directory.iterdir()) == []
 
 

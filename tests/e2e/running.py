@@ -85,7 +85,8 @@ def command(project: Path, *arguments: str) -> tuple[int, str]:
 
 def start(project: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start ``kedro <arguments>`` in the project."""
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "COLUMNS": "200"}
+    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
     command = [sys.executable, "-m", "kedro", *arguments]
     return subprocess.Popen(
         command, cwd=project, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
+from functools import lru_cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
-from omegaconf import OmegaConf
 
 from shopfloor.report.paper.formats import HOLE, PaperTable, to_csv, to_html, to_latex
 from shopfloor.report.paper.formats import to_markdown as markdown
 from shopfloor.report.paper.tables import paper_tables, render_all
+from tests.conftest import parameters_of
 from tests.report.conftest import make_run, value_rows, with_kinds
 
 PROJECT = Path(__file__).parents[2]
@@ -29,12 +29,7 @@ ROUNDING = 0.1 + 1e-9
 
 def settings(environment: str = "base", **changed: Any) -> dict[str, Any]:
     """The block of the project, as that environment has it."""
-    merged = OmegaConf.merge(
-        OmegaConf.load(PROJECT / "conf/base/parameters_paper_tables.yml"),
-        yaml.safe_load((PROJECT / f"conf/{environment}/parameters.yml").read_text()),
-    )
-    block: Any = OmegaConf.to_container(merged)
-    return {**block["paper_tables"], **changed}
+    return {**parameters_of(environment)["paper_tables"], **changed}
 
 
 def published() -> pd.DataFrame:
@@ -51,6 +46,11 @@ def only(number: int, tables: list[PaperTable]) -> PaperTable:
 
 def as_metrics(tables: tuple[int, ...], conditions: tuple[str, ...] | None = None) -> pd.DataFrame:
     """Published values of single datasets as a run would have measured them: categories whose mean they are."""
+    return _as_metrics(tables, conditions).copy()
+
+
+@lru_cache
+def _as_metrics(tables: tuple[int, ...], conditions: tuple[str, ...] | None) -> pd.DataFrame:
     block = settings()
     detectors = {printed: name for name, printed in block["methods"].items()}
     datasets = {printed: name for name, printed in block["datasets"].items()}
