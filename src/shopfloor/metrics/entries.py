@@ -67,11 +67,6 @@ def image_metric_names() -> list[str]:
     return [name for name, metric in METRICS.items() if metric.compute]
 
 
-def pixel_metric_names() -> list[str]:
-    """Give the names of the metrics of pixels."""
-    return [name for name, metric in METRICS.items() if not metric.compute]
-
-
 def label_of(metric: str) -> str:
     """Give a metric's name for readers; one without an entry keeps its own."""
     return METRICS[metric].label if metric in METRICS else metric

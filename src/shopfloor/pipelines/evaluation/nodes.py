@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from PIL.Image import Image
 
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.metrics import UndefinedMetric, image_metrics, pixel_metrics
-from shopfloor.metrics.entries import image_metric_names, pixel_metric_names
+from shopfloor.metrics.entries import METRICS
 from shopfloor.report.figures.style import Chart
 
 #: An entry of the parameter files, as Kedro hands it to a node.
@@ -62,6 +62,7 @@ def measure(
     gt_masks: ImagePart | None = None,
     *,
     coordinates: dict[str, Any],
+    metrics: Sequence[str] = tuple(METRICS),
     apart: Mapping[str, Mapping[str, list[str]]] | None = None,
 ) -> pd.DataFrame:
     """Compute every metric from raw scores and raw maps (protocol 2).
@@ -72,6 +73,7 @@ def measure(
         maps: Raw anomaly maps (N, S, S) in the order of ``scores``; None for a detector that gives none.
         gt_masks: Masks (N, S, S) in the same order.
         coordinates: Columns that name the cell.
+        metrics: Names of the metrics. They are bound to the node, so that a new one is measured on old predictions.
         apart: Groups of test images that are measured each for itself, the mean being the value (protocol 3.1): by
             group, a column of ``test`` and the values that belong to it. Of defect types only bad images are chosen;
             every group has all good ones. None or empty measures all images together.
@@ -80,7 +82,7 @@ def measure(
         One line per metric: the coordinates, ``group`` (empty for the value), ``metric``, ``value`` (fraction),
         ``status`` (``ok`` or ``not_available``), ``note`` (why it is not available); and such a line for each group.
     """
-    lines_of = partial(_measured, scores, maps, gt_masks, coordinates)
+    lines_of = partial(_measured, scores, maps, gt_masks, coordinates, metrics)
     if not apart:
         return _table(coordinates, {"": lines_of(test)})
     groups = {name: lines_of(_group(test, chosen)) for name, chosen in apart.items()}
@@ -101,22 +103,25 @@ def _measured(
     maps: np.ndarray | None,
     gt_masks: ImagePart | None,
     coordinates: dict[str, Any],
+    metrics: Sequence[str],
     test: pd.DataFrame,
 ) -> list[dict[str, Any]]:
     """Every metric over some of the scored images."""
     chosen = scores["image"].isin(test["image"]).to_numpy()
     if chosen.sum() != len(test):
         raise ValueError(f"{len(test) - chosen.sum()} of {len(test)} test images have no score in cell {coordinates}.")
-    lines = _lines(image_metric_names(), lambda: _image_values(scores[chosen]))
+    of_images = [name for name in metrics if METRICS[name].compute]
+    of_pixels = [name for name in metrics if not METRICS[name].compute]
+    lines = _lines(of_images, lambda: _image_values(scores[chosen]))
     if maps is None or gt_masks is None:
-        return lines + _not_available(pixel_metric_names(), "this detector gives no anomaly maps")
+        return lines + _not_available(of_pixels, "this detector gives no anomaly maps")
     if len(maps) != len(scores) or gt_masks.table["image"].tolist() != scores["image"].tolist():
         raise ValueError(f"Scores, maps and masks of cell {coordinates} are not of the same images.")
     if not test["has_pixel_labels"].any():
-        return lines + _not_available(pixel_metric_names(), "this dataset has no pixel labels")
+        return lines + _not_available(of_pixels, "this dataset has no pixel labels")
     chosen_maps = ImagePart(maps, pd.DataFrame({"row": np.flatnonzero(chosen)}))
     chosen_masks = ImagePart(gt_masks.stack, gt_masks.table[chosen])
-    return lines + _lines(pixel_metric_names(), lambda: pixel_metrics(chosen_maps, chosen_masks))
+    return lines + _lines(of_pixels, lambda: pixel_metrics(chosen_maps, chosen_masks))
 
 
 def _means(groups: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
+from shopfloor.metrics.entries import METRICS
 from shopfloor.pipelines.evaluation import nodes
 from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import Cell, each_once
@@ -39,7 +40,7 @@ def _predict(cell: Cell) -> Node:
 
 def _measure(cell: Cell) -> Node:
     return Node(
-        func=bind(nodes.measure, coordinates=cell.coordinates, apart=cell.measured_apart),
+        func=bind(nodes.measure, coordinates=cell.coordinates, metrics=list(METRICS), apart=cell.measured_apart),
         inputs={
             "scores": cell.names.scores,
             "test": cell.names.common_test if cell.common_draw else cell.names.test,
