@@ -349,13 +349,13 @@ def test_nodes_of_which_nothing_came_have_types(project_folder: Path) -> None:
     assert collected["costs"].dtypes[["fit_seconds", "n_train"]].tolist() == ["float64", "Int64"]
 
 
-def test_the_account_of_the_datasets_survives(project_folder: Path) -> None:
+def test_the_summary_of_the_datasets_survives(project_folder: Path) -> None:
     check = pd.DataFrame(
         {"codes": "", "train_good": [3], "train_good_expected": None, "sizes": "8 x 8", "pixel_labels": True,
          "note": "=1"}
     )  # fmt: skip
     categories = [{"dataset": "01", "category": name, "licence": "", "project_page": "-"} for name in NAMES]
-    table = data_prep.account_for_datasets(HOLE, *[check] * (len(NAMES) - 1), categories=categories)
+    table = data_prep.summarise_datasets(HOLE, *[check] * (len(NAMES) - 1), categories=categories)
     assert table["pixel_labels"].isna().tolist() == [True, *[False] * (len(NAMES) - 1)]
     assert_frame_equal(through("data_prep.datasets", table), table)
 

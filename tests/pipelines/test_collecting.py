@@ -90,7 +90,7 @@ def test_a_damaged_table_is_left_out_and_said(
     assert f"no {column} in it" in caplog.text
 
 
-def test_a_damaged_account_of_images_leaves_the_names_of_its_category() -> None:
+def test_a_damaged_summary_of_images_leaves_the_names_of_its_category() -> None:
     table = collecting.collect_categories(CATEGORY.drop(columns="category"), CATEGORY, cells=CELLS)
     assert table["category"].tolist() == ["ring", "bolt"] and table["test_good"].isna().tolist() == [True, False]
     assert set(table) == {"dataset", "category", "image_size", "test_good"}

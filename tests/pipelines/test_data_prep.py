@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from shopfloor.pipelines.data_prep.nodes import (
-    account_for_datasets,
     index_category,
     list_labels,
     list_photos,
@@ -20,6 +19,7 @@ from shopfloor.pipelines.data_prep.nodes import (
     prepare_images,
     prepare_masks,
     report_resize,
+    summarise_datasets,
 )
 from shopfloor.readers import DatasetError
 from shopfloor.readers.category_files import Expected
@@ -167,7 +167,7 @@ def test_a_table_of_files_that_is_none_is_not_trusted(root: Path) -> None:
     assert len(files_of(root, pd.DataFrame({"file": ["part/test/good/0.png"]}))) == 11
 
 
-def test_the_account_holds_every_category_with_what_was_found_and_expected(root: Path) -> None:
+def test_the_summary_holds_every_category_with_what_was_found_and_expected(root: Path) -> None:
     settings = {"root": str(root)}
     _, check = index_category(settings, files_of(root), dataset="d", category="part")
     names = [
@@ -176,7 +176,7 @@ def test_the_account_holds_every_category_with_what_was_found_and_expected(root:
     ]
     missing = MissingResult("failed", "[ROOT_MISSING] d: folder x does not exist. Download it.")
     spoilt = MissingResult("failed", "[MASK_SIZE] d/spoilt: too wide.\n[MASK_ORPHAN] d/spoilt: [sic] one.")
-    table = account_for_datasets(check, missing, spoilt, categories=names)
+    table = summarise_datasets(check, missing, spoilt, categories=names)
     assert table["status"].tolist() == ["passed", "failed", "failed"]
     assert table["codes"].tolist() == ["IMAGE_SIZE, MASK_EMPTY", "ROOT_MISSING", "MASK_SIZE, MASK_ORPHAN"]
     first = table.iloc[0]
@@ -192,7 +192,7 @@ def test_counts_are_shown_beside_the_published_ones(root: Path) -> None:
     index = index_of({"root": str(root)})
     line = check_line(index, Expected(train_good=400, test_bad=3), [])
     names = {"dataset": "d", "category": "part", "licence": "", "project_page": ""}
-    text = summary_text(account_for_datasets(line, categories=[names]))
+    text = summary_text(summarise_datasets(line, categories=[names]))
     row = next(row for row in text.splitlines() if row.strip().startswith("part"))
     assert row.split()[1:5] == ["passed", "4/400", "1", "3/3"]
 

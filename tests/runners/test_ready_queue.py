@@ -6,8 +6,11 @@ from pathlib import Path
 
 from kedro.pipeline.node import Node
 
+from shopfloor.experiments.grid import expand_experiments, unique_cells
+from shopfloor.pipelines import data_prep
 from shopfloor.runners.cells import GPU
 from shopfloor.runners.ready_queue import ReadyQueue
+from tests.conftest import parameters_of
 from tests.runners.stub_grid import make_pipeline
 
 
@@ -42,3 +45,11 @@ def test_a_node_waits_for_all_its_makers(tmp_path: Path) -> None:
     assert queue.take("GPU") is None
     prepare = queue.take("CPU")
     assert prepare is not None and queue.take("CPU") is None and not queue.is_ready
+
+
+def test_the_table_of_datasets_is_made_before_any_image_is_prepared() -> None:
+    cells = unique_cells(expand_experiments(parameters_of("test")).values())
+    queue = ReadyQueue(data_prep.create_pipeline(cells, []), place_of, lambda node: False)
+    order = drain(queue)
+    prepared = [place for place, name in enumerate(order) if "prepare" in name]
+    assert len(prepared) > 3 and order.index("data_prep.summarise_datasets") < min(prepared)

@@ -27,7 +27,7 @@ CODE_VERSIONS = {
     "index": 1, "images": 1, "split": 1, "weights": 1, "fit": 2, "predict": 1, "measure": 2, "drift": 1,
     "textures": 1, "foreground": 1,
     # No part of a name, since the results have fixed ones: a whole stage, a function. Traces hold these.
-    "reporting": 5, "account_for_datasets": 2,
+    "reporting": 5, "summarise_datasets": 2,
 }  # fmt: skip
 
 #: How Kedro names the entries of detectors.

@@ -10,6 +10,9 @@ from graphlib import TopologicalSorter
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+#: Tag of the nodes that run before all others that are ready.
+FIRST = "first"
+
 
 class ReadyQueue:
     """The nodes of a pipeline in the order in which they can run, by what they need to run on.
@@ -25,8 +28,10 @@ class ReadyQueue:
         self._skips = skips
         # The deepest first: results of a cell come before the next cell is begun.
         groups = enumerate(pipeline.grouped_nodes)
-        self._ranks = {node: (-depth, place) for depth, group in groups for place, node in enumerate(group)}
-        self._ready: defaultdict[str, list[tuple[tuple[int, int], Node]]] = defaultdict(list)
+        self._ranks = {
+            node: (FIRST not in node.tags, -depth, place) for depth, group in groups for place, node in enumerate(group)
+        }
+        self._ready: defaultdict[str, list[tuple[tuple[bool, int, int], Node]]] = defaultdict(list)
         self._waiting = TopologicalSorter(pipeline.node_dependencies)
         self._waiting.prepare()
         self._add_ready()

@@ -150,7 +150,7 @@ def index_category(
     return index, check_line(index, listed.expected, warnings)
 
 
-def account_for_datasets(*checks: pd.DataFrame | MissingResult, categories: Sequence[dict[str, str]]) -> pd.DataFrame:
+def summarise_datasets(*checks: pd.DataFrame | MissingResult, categories: Sequence[dict[str, str]]) -> pd.DataFrame:
     """One table of all categories: what is there, what should be, what is wrong.
 
     Args:

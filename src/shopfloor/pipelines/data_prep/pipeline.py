@@ -10,6 +10,7 @@ from shopfloor.pipelines.data_prep import nodes
 from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import Category, Cell, each_once
 from shopfloor.runners.missing import TOLERANT
+from shopfloor.runners.ready_queue import FIRST
 
 STAGE = "data_prep"
 DATASET_SUMMARY = f"{STAGE}.datasets"
@@ -25,26 +26,29 @@ def create_pipeline(cells: Iterable[Cell], checked: Iterable[Category] | None = 
             no table.
 
     Returns:
-        One index per category; images, masks and the account of the resize per category and image size; the textures
+        One index per category; images, masks and the summary of the resize per category and image size; the textures
         that detectors want, per image size, unless there is a table.
     """
     cells = list(cells)
     categories = each_once([*cells, *(checked or [])], "category_key")
+    # A user who checks datasets waits for the table, not for the images.
+    first = [] if checked is None else [FIRST]
     # Whoever only checks and prepares datasets need not have the textures that some detectors want.
     textured = [cell for cell in cells if cell.textures_entry] if checked is None else []
     return Pipeline(
         [
-            *(node for category in categories for node in _read(category)),
-            *(_account(categories) if categories and checked is not None else []),
+            *(node for category in categories for node in _read(category, first)),
+            *([_summary(categories)] if categories and checked is not None else []),
             *(node for cell in each_once(cells, "images_key") for node in _prepare(cell)),
             *map(_textures, each_once(textured, "textures_key")),
         ]
     )
 
 
-def _read(category: Category) -> list[Node]:
+def _read(category: Category, tags: list[str]) -> list[Node]:
     """Render what is generated, measure the files, check them."""
-    return [*([_render(category)] if category.is_generated else []), _measure(category), _index(category)]
+    nodes = [*([_render(category)] if category.is_generated else []), _measure(category), _index(category)]
+    return [node.tag(tags) for node in nodes]
 
 
 def _folder(cell: Category) -> list[str]:
@@ -85,7 +89,7 @@ def _index(cell: Category) -> Node:
     )
 
 
-def _account(categories: list[Category]) -> list[Node]:
+def _summary(categories: list[Category]) -> Node:
     """One table of all categories."""
     entries = [
         {
@@ -95,17 +99,14 @@ def _account(categories: list[Category]) -> list[Node]:
         }
         for category in categories
     ]
-    return [
-        # Its name brings it before the images are prepared: a user waits for the table, not for the images.
-        Node(
-            func=bind(nodes.account_for_datasets, categories=entries),
-            inputs=[category.names.check for category in categories],
-            outputs=DATASET_SUMMARY,
-            name="account",
-            namespace=STAGE,
-            tags=TOLERANT,
-        )
-    ]
+    return Node(
+        func=bind(nodes.summarise_datasets, categories=entries),
+        inputs=[category.names.check for category in categories],
+        outputs=DATASET_SUMMARY,
+        name="summarise_datasets",
+        namespace=STAGE,
+        tags=[TOLERANT, FIRST],
+    )
 
 
 def _textures(cell: Cell) -> Node:

@@ -113,7 +113,7 @@ def collect_categories(*reports: pd.DataFrame | MissingResult, cells: Sequence[C
     """Counts, licences and lost defects of every category.
 
     Args:
-        reports: Account of the resize of each category and image size.
+        reports: Summary of the resize of each category and image size.
         cells: Coordinates of a cell of each.
 
     Returns:
@@ -123,7 +123,7 @@ def collect_categories(*reports: pd.DataFrame | MissingResult, cells: Sequence[C
     categories = [{key: cell[key] for key in names} for cell in cells]
     tables = [
         pd.DataFrame([category]) if isinstance(report, MissingResult) else report
-        for category, report in _whole("account of the images", names, categories, reports)
+        for category, report in _whole("summary of the images", names, categories, reports)
     ]
     return typed(pd.concat(tables, ignore_index=True))
 
@@ -162,7 +162,7 @@ def collect_drift_counts(*reports: pd.DataFrame | MissingResult, cells: Sequence
     test_sets = [{key: cell[key] for key in names} for cell in cells]
     tables = [
         report.assign(**test_set)
-        for test_set, report in _whole("account of the drift", counts, test_sets, reports)
+        for test_set, report in _whole("summary of the drift", counts, test_sets, reports)
         if not isinstance(report, MissingResult)
     ]
     columns = [*names, *counts]
