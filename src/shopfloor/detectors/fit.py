@@ -84,32 +84,23 @@ def fit(  # noqa: PLR0913, PLR0917 (what a training depends on)
         ``torch.load(..., weights_only=True)`` can read. And the record of the training, see :func:`_record`.
 
     Raises:
-        DetectorError: If the settings are not usable, a one-class detector is given images labelled bad, the
-            validation part cannot serve (see there), or a loss or a validation value is not a finite number.
-        WeightsMismatch: If the detector does not use the given weights.
-        WeightsMissing: If the detector wants weights from the hub and these cannot be had.
+        DetectorError: Settings or images do not serve, or a loss or a validation value is not a finite number.
+        WeightsMismatch: The detector does not use the given weights.
+        WeightsMissing: The detector wants weights from the hub and these cannot be had.
     """
     _check_training_part(train, detector, image_size, extras.foreground)
     _check_validation_part(train, validation, stopping, detector, image_size)
-    names, given = _networks(detector, weights, extras)
-    blueprint = _blueprint(detector, backbone, names, image_size)
+    networks, given = _networks(detector, weights, extras)
+    blueprint = _blueprint(detector, backbone, networks, image_size)
     module = _build(blueprint, given, seed, extras.textures)
     arguments = _trainer_arguments(module, detector)
-    log, watch = TrainingLog(), None
-    if stopping is not None:
-        stopping.check_length(arguments.get("max_epochs"), detector.class_path)
-    if validation is not None:
-        twin = Twin(blueprint, validation, detector.batch_size, seed, arguments)
-        _use_textures(twin.module, extras.textures)
-        watch = ValidationWatch(twin, stopping)
-        del twin
+    watch = _watch(blueprint, validation, stopping, detector.batch_size, seed, arguments, extras.textures)
+    log = TrainingLog()
     trainer = quiet_trainer(**arguments, callbacks=[log] if watch is None else [log, watch])
     data = PartDataModule(train, detector.batch_size, seed, detector.num_workers, detector.balance, extras.foreground)
-    with _PeakMemory() as memory:
-        start = time.perf_counter()
+    with _Measured() as measured:
         trainer.fit(module, datamodule=data)  # ends with the module on the CPU: a GPU has done its work by then
-        fit_seconds = time.perf_counter() - start
-    record = {"fit_seconds": fit_seconds, **_record(train, module, trainer, memory, log, watch)}
+    record = _record(train, module, trainer, measured, log, watch)
     best = watch.best_state if watch is not None else None
     state_dict = best or {key: tensor.cpu() for key, tensor in module.state_dict().items()}
     del module, trainer, watch, data, log  # Lightning has hung the module onto each of them
@@ -144,18 +135,37 @@ def _build(
     return module
 
 
+def _watch(
+    blueprint: Blueprint,
+    validation: ImagePart | None,
+    stopping: StoppingRule | None,
+    batch_size: int,
+    seed: int,
+    arguments: Mapping[str, Any],
+    textures: np.ndarray | None,
+) -> ValidationWatch | None:
+    """Looks at the validation part, if there is one, after each epoch."""
+    if stopping is not None:
+        stopping.check_length(arguments.get("max_epochs"), blueprint["class_path"])
+    if validation is None:
+        return None
+    twin = Twin(blueprint, validation, batch_size, seed, arguments)
+    _use_textures(twin.module, textures)
+    return ValidationWatch(twin, stopping)
+
+
 def _record(
     train: ImagePart,
     module: AnomalibModule,
     trainer: pl.Trainer,
-    memory: _PeakMemory,
+    measured: _Measured,
     log: TrainingLog,
     watch: ValidationWatch | None,
 ) -> dict[str, Any]:
     """What there is to know of a training, plain values only.
 
     Returns:
-        ``peak_memory_mb``, the most main memory the process held meanwhile, libraries included, and
+        ``fit_seconds``; ``peak_memory_mb``, the most main memory the process held meanwhile, libraries included, and
         ``peak_gpu_memory_mb`` (None without GPU), both in 10^6 bytes; ``parameters``, the number of them; ``epochs``;
         ``losses``, per logged name one value per epoch; ``log``, the lines of
         :class:`shopfloor.detectors.training_log.TrainingLog`; ``device``; ``n_train``; ``n_train_bad``; ``versions``.
@@ -163,8 +173,9 @@ def _record(
         are part of ``fit_seconds``, its memory of the peaks.
     """
     return {
-        "peak_memory_mb": memory.peak_mb,
-        "peak_gpu_memory_mb": memory.peak_gpu_mb,
+        "fit_seconds": measured.seconds,
+        "peak_memory_mb": measured.peak_mb,
+        "peak_gpu_memory_mb": measured.peak_gpu_mb,
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
         "epochs": trainer.current_epoch,
         "losses": log.losses,
@@ -268,25 +279,29 @@ def _trainer_arguments(module: AnomalibModule, detector: DetectorSettings) -> di
     return arguments
 
 
-class _PeakMemory:
-    """Samples the memory of this process while a block runs."""
+class _Measured:
+    """Takes the time of a block, and samples the memory of this process while it runs."""
 
     def __init__(self) -> None:
+        self.seconds = 0.0
+        self._start = 0.0
         self.peak_mb = 0.0
         self.peak_gpu_mb: float | None = None
         self._process = psutil.Process()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> _PeakMemory:
+    def __enter__(self) -> _Measured:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self._thread.start()
+        self._start = time.perf_counter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.seconds = time.perf_counter() - self._start
         self._done.set()
         self._thread.join()
         if torch.cuda.is_available():

@@ -101,6 +101,10 @@ class OneOf(Expected):
     def __init__(self, *known: str) -> None:
         names = ", ".join(sorted(known))
         super().__init__(f"one of {names}", f"{{found}} is none of {names}.")
+        self.known = known
+
+    def allows(self, value: Any) -> bool:
+        return value in self.known
 
 
 def _any_number(value: Any) -> Any:

@@ -13,6 +13,8 @@ from shopfloor.planning.cell import Category, Cell
 from shopfloor.planning.errors import GridError
 from shopfloor.planning.settings import ExperimentSettings, ProjectSettings, read_settings
 
+_REPORT_BLOCKS = ("bootstrap", "drift_alarm", "paper_tables")
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -53,8 +55,10 @@ def expand_experiments(parameters: Mapping[str, Any]) -> dict[str, Grid]:
         GridError: An entry asks for something impossible.
     """
     project = ProjectSettings(parameters)
-    # The paper's tables are read when one is made, so a notebook may plan without that block.
-    paper_tables = (parameters.get("paper_tables") or {}).get("tables") or {}
+    for block in _REPORT_BLOCKS:
+        if parameters.get(block) is not None:  # a notebook may plan without them
+            getattr(project, block)  # is read, and refused before anything runs
+    paper_tables = project.paper_tables.tables if parameters.get("paper_tables") else {}
     grids = {}
     for name, experiment in EXPERIMENTS.items():
         if name not in parameters:  # as in a notebook that plans one experiment
@@ -64,7 +68,7 @@ def expand_experiments(parameters: Mapping[str, Any]) -> dict[str, Grid]:
         settings = read_settings(experiment.settings, name, parameters[name])
         cells = tuple(dict.fromkeys(experiment.expand(Axes(project, name), settings)))
         _refuse_supervised_without_labels(name, cells)
-        answered = tuple(table for table, each in paper_tables.items() if each.get("experiment") == name)
+        answered = tuple(table for table, each in paper_tables.items() if each.experiment == name)
         grids[name] = Grid(experiment, cells, settings, answered)
     return grids
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from shopfloor.entries import (
     AnyNumber,
@@ -20,18 +19,15 @@ from shopfloor.entries import (
     Names,
     Number,
     OneOf,
-    OrNone,
     Seed,
     Settings,
     Text,
     WholeNumber,
     refusal,
-    sentences,
 )
-from shopfloor.planning.errors import GridError, joined
+from shopfloor.planning.reading import Entries, Model, read_settings
+from shopfloor.planning.report_settings import BootstrapSettings, DriftAlarmSettings, PaperTablesSettings
 from shopfloor.readers import DEFAULT_READER
-
-Model = TypeVar("Model", bound=BaseModel)
 
 ForegroundMethod = Literal["none", "folder", "automatic", "mobile_sam"]
 #: How a detector is told where the part is: not at all, by masks of the user, by segmenting the training images.
@@ -42,23 +38,6 @@ LearningType = Literal["one_class", "unsupervised", "supervised"]
 
 _Method = Annotated[ForegroundMethod, OneOf(*FOREGROUND_METHODS)]
 _EntryName = Annotated[str, Expected("the name of an entry")]
-
-
-def read_settings(model: type[Model], where: str, values: Any) -> Model:
-    """Read an entry of the parameter files.
-
-    Args:
-        model: What the entry may hold.
-        where: Its path, e.g. ``detectors.padim``.
-        values: What stands there; null is an entry without keys.
-
-    Raises:
-        GridError: Something is wrong with it; one line for each finding.
-    """
-    try:
-        return model.model_validate({} if values is None else values)
-    except ValidationError as error:
-        raise GridError("\n".join(sentences(where, error))) from error
 
 
 class ExperimentSettings(Settings):
@@ -304,171 +283,6 @@ class DataPrepSettings(Settings):
     """
 
     datasets: Annotated[tuple[Name, ...], AnyNumber] = ()
-
-
-class BootstrapSettings(Settings):
-    """Intervals over test images.
-
-    Attributes:
-        resamples: How often the images are drawn.
-        level: Share of draws inside an interval.
-        seed: Seed of the draws.
-    """
-
-    resamples: WholeNumber
-    level: Annotated[int | float, Field(gt=0, lt=1), Expected("a number between 0 and 1")]
-    seed: Seed
-
-
-class DriftAlarmSettings(Settings):
-    """How well scores of good images tell drifted from clean ones.
-
-    Attributes:
-        batch_sizes: Numbers of images of a batch.
-        repetitions: How many batches are drawn.
-        false_alarms: Share of clean batches that may raise the alarm.
-        seed: Seed of the draws.
-    """
-
-    batch_sizes: Annotated[tuple[WholeNumber, ...], AtLeastOne]
-    repetitions: WholeNumber
-    false_alarms: Annotated[int | float, Field(gt=0, lt=1), Expected("a number between 0 and 1")]
-    seed: Seed
-
-
-class CaseSettings(Settings):
-    """A column of a block of a table: one value of what varies.
-
-    Attributes:
-        value: That value.
-        label: Head of the column; ``{name}`` stands for the dataset or the mean.
-        published: The case's name in the published numbers, by dataset where it differs.
-    """
-
-    value: Any
-    label: Text
-    published: Any
-
-
-class ColumnsSettings(Settings):
-    """A block of columns of a table.
-
-    Attributes:
-        datasets: Names of datasets; one column each, or one for their mean.
-        mean: Name of that mean; None for columns by dataset.
-        vary: Column of the metrics table that the cases are values of.
-        fixed: Values of other columns.
-        cases: The cases.
-        open: Whether other values that the run has join.
-        leave_out: Values that do not.
-    """
-
-    datasets: Names
-    mean: Text | None = None
-    vary: Text
-    fixed: Keys = {}
-    cases: Annotated[tuple[CaseSettings, ...], AtLeastOne]
-    open: bool = False
-    leave_out: Annotated[tuple[Any, ...], AnyNumber] = ()
-
-
-class TableSettings(Settings):
-    """One of the paper's tables.
-
-    Attributes:
-        experiment: Whose report shows it.
-        title: Its title.
-        caption: What is said below it.
-        methods: Its rows.
-        lines: Metrics of a cell, line by line.
-        columns: Its columns, in blocks.
-    """
-
-    experiment: Text
-    title: Text
-    caption: Text
-    methods: Names
-    lines: Annotated[tuple[Annotated[tuple[Text, ...], AtLeastOne], ...], AtLeastOne]
-    columns: Annotated[tuple[ColumnsSettings, ...], AtLeastOne]
-
-
-class PaperTablesSettings(Settings):
-    """The paper's tables.
-
-    Attributes:
-        rows_and_columns: Whether rows and columns are those of the ``run`` or the ``paper``'s lists.
-        image_size: Side of the model input of all tables but those of the input size, in pixels.
-        methods: Names of detectors as the paper prints them.
-        datasets: Names of datasets as the paper prints them.
-        categories: Number of categories that the paper's value of a dataset is the mean of.
-        without_masks: Datasets whose pixel values never enter a table or a mean.
-        tolerance: By metric, points of percent (or epochs) within which a number counts as reproduced.
-        tables: The tables by name.
-    """
-
-    rows_and_columns: Annotated[Literal["run", "paper"], OneOf("run", "paper")]
-    image_size: WholeNumber
-    methods: Annotated[Mapping[str, Text], OrNone]
-    datasets: Annotated[Mapping[str, Text], OrNone]
-    categories: Annotated[Mapping[str, WholeNumber], OrNone]
-    without_masks: Annotated[tuple[Name, ...], AnyNumber]
-    tolerance: Annotated[Mapping[str, Number], OrNone]
-    tables: Annotated[Mapping[str, TableSettings], OrNone]
-
-
-class Entries(Mapping[str, Model]):
-    """Entries of a block by name, each read when it is first used.
-
-    Most datasets and detectors of the files are part of no experiment of a run, and what is wrong with them is not
-    in its way.
-
-    Args:
-        block: Name of the block.
-        model: What an entry may hold.
-        values: The block as it stands.
-
-    Raises:
-        GridError: It holds no entries, or one whose name cannot be part of a path.
-    """
-
-    def __init__(self, block: str, model: type[Model], values: Any) -> None:
-        self._block, self._model = block, model
-        self._values: Mapping[str, Any] = values or {}
-        self._read: dict[str, Model] = {}
-        if not isinstance(self._values, Mapping):
-            raise GridError(f"{block}: expected names with settings below them, found {values!r}.")
-        # a dot or slash would not be one part of a path; timm's tags have dots, torchvision's networks a prefix
-        allowed = r"(torchvision/)?[\w.-]+" if block == "backbones" else r"[\w-]+"
-        for name in self._values:
-            if not isinstance(name, str) or not re.fullmatch(allowed, name):
-                raise GridError(
-                    f"{block}: {name!r} cannot be a name. Use letters, digits, _ and - (a number in quotes)."
-                )
-
-    def __getitem__(self, name: str) -> Model:
-        if name not in self._read:
-            self._read[name] = read_settings(self._model, f"{self._block}.{name}", self._values[name])
-        return self._read[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def of(self, name: str, where: str) -> Model:
-        """Give the entry that another one names.
-
-        Args:
-            name: The name.
-            where: Path of the key that names it.
-
-        Raises:
-            GridError: There is no such entry, or something is wrong with it.
-        """
-        if name not in self._values:
-            raise GridError(f"{where}: {name!r} is unknown. Known {self._block}: {joined(self)}.")
-        return self[name]
 
 
 class ProjectSettings:

@@ -6,14 +6,16 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import click
 import dask
 import psutil
 from dask.utils import format_bytes, parse_bytes
 from distributed import Client, Nanny, Scheduler, SpecCluster
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+
+from shopfloor.entries import Expected, Settings, refusal
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +36,22 @@ class ClusterError(click.ClickException):
     """There are no workers as they were asked for."""
 
 
-@dataclass(frozen=True)
-class ClusterOptions:
+def _amount_of_memory(limit: str | int) -> str | int:
+    try:
+        parse_bytes(limit)
+    except ValueError as error:
+        raise refusal("is no amount of memory. Say for example memory_limit=8GiB.") from error
+    return limit
+
+
+#: For a number that the command line gives as a text.
+_FromText = BeforeValidator(lambda value: int(value) if isinstance(value, str) and value.isdigit() else value)
+_FromOne = Annotated[int, _FromText, Field(ge=1), Expected("", f"is no number of at least 1. {_EXAMPLES}")]
+_Address = Annotated[str, Field(pattern="://"), Expected("", f"is no address of a scheduler. {_EXAMPLES}")]
+_FromZero = Annotated[int, _FromText, Field(ge=0), Expected("", f"is no number of at least 0. {_EXAMPLES}")]
+
+
+class ClusterOptions(Settings):
     """Where the nodes run.
 
     Attributes:
@@ -46,42 +62,46 @@ class ClusterOptions:
         threads: Threads of each for computing; an equal share of the cores if not said.
     """
 
-    address: str | None = None
-    gpus: int | None = None
-    workers: int | None = None
-    memory_limit: str | int | None = None
-    threads: int | None = None
+    address: _Address | None = None
+    gpus: _FromZero | None = None
+    workers: _FromOne | None = None
+    memory_limit: Annotated[Any, AfterValidator(_amount_of_memory)] | None = None
+    threads: _FromOne | None = None
 
-    def __post_init__(self) -> None:
-        for name, smallest in (("gpus", 0), ("workers", 1), ("threads", 1)):
-            value = getattr(self, name)
-            if isinstance(value, str) and value.isdigit():
-                value = int(value)
-                object.__setattr__(self, name, value)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < smallest):
-                raise ClusterError(f"{name}={value} is no number of at least {smallest}. {_EXAMPLES}")
+    @classmethod
+    def read(cls, **said: Any) -> ClusterOptions:
+        """Read the parameters of a runner.
+
+        Raises:
+            ClusterError: They are of another kind, or do not go together.
+        """
+        try:
+            return cls(**said)
+        except ValidationError as error:
+            lines = [
+                " ".join([*(f"{name}={each['input']}" for name in each["loc"]), each.get("ctx", {})["sentence"]])
+                for each in error.errors(include_url=False)
+            ]
+            raise ClusterError("\n".join(f"--runner-params: {line}" for line in lines)) from error
+
+    @model_validator(mode="after")
+    def _go_together(self) -> ClusterOptions:
         if self.address is not None:
-            self._check_running()
+            unfit = [name for name in ("workers", "memory_limit", "threads") if getattr(self, name) is not None]
+            if unfit or self.gpus:
+                raise refusal(
+                    f"{' and '.join([*unfit, *(['gpus'] if self.gpus else [])])} cannot be said together with address: "
+                    "the workers of a running cluster are started with what they have (dask worker --resources GPU=1 "
+                    "--memory-limit 32GiB). Only gpus=0 can, to train on CPUs."
+                )
         elif not self.gpus and not self.workers:
-            raise ClusterError(f"DaskRunner needs to know where to run. {_EXAMPLES}")
+            raise refusal(f"DaskRunner needs to know where to run. {_EXAMPLES}")
         elif self.gpus and self.gpus > (found := _gpus_here()):
-            raise ClusterError(
+            raise refusal(
                 f"gpus={self.gpus} were asked for, and this machine offers {found} "
                 f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}). {_EXAMPLES}"
             )
-        if self.memory_limit is not None:
-            _bytes(self.memory_limit)
-
-    def _check_running(self) -> None:
-        unfit = [name for name in ("workers", "memory_limit", "threads") if getattr(self, name) is not None]
-        if unfit or self.gpus:
-            raise ClusterError(
-                f"{' and '.join([*unfit, *(['gpus'] if self.gpus else [])])} cannot be said together with address: the "
-                "workers of a running cluster are started with what they have (dask worker --resources GPU=1 "
-                "--memory-limit 32GiB). Only gpus=0 can, to train on CPUs."
-            )
-        if "://" not in str(self.address):
-            raise ClusterError(f"address={self.address} is no address of a scheduler. {_EXAMPLES}")
+        return self
 
     @property
     def uses_gpus(self) -> bool:
@@ -146,7 +166,8 @@ def _join(address: str) -> Client:
 
 def _start(options: ClusterOptions) -> SpecCluster:
     gpus, count = options.gpus or 0, options.count
-    limit = _bytes(options.memory_limit) if options.memory_limit is not None else psutil.virtual_memory().total // count
+    said, all_memory = options.memory_limit, psutil.virtual_memory().total
+    limit = all_memory // count if said is None else int(parse_bytes(said))
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     workers = {}
     for number in range(count):
@@ -183,15 +204,6 @@ def _worker(memory_limit: int, gpu: str) -> dict[str, Any]:
             "silence_logs": logging.ERROR,
         },
     }
-
-
-def _bytes(limit: str | int) -> int:
-    try:
-        return int(parse_bytes(limit))
-    except ValueError as error:
-        raise ClusterError(
-            f"memory_limit={limit} is no amount of memory. Say for example memory_limit=8GiB."
-        ) from error
 
 
 def _cores() -> int:

@@ -66,7 +66,9 @@ class DaskRunner(GridRunner):
         is_async: bool = False,
     ) -> None:
         super().__init__(shard, is_async)
-        self._options = ClusterOptions(address, gpus, workers, memory_limit, threads)
+        self._options = ClusterOptions.read(
+            address=address, gpus=gpus, workers=workers, memory_limit=memory_limit, threads=threads
+        )
 
     def _execute(self, pipeline: Pipeline, state: RunState, hook_manager: PluginManager, run_id: str | None) -> None:
         _refuse_memory_datasets(pipeline, state.catalog)
