@@ -94,7 +94,7 @@ def test_a_figure_that_browsers_could_not_read_is_refused(tmp_path: Path) -> Non
     with pytest.raises(DatasetError):
         dataset.save(chart)
     with pytest.raises(DatasetError):
-        dataset.save("no chart")
+        dataset.save("no chart")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 

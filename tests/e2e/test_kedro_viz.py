@@ -37,5 +37,5 @@ def test_the_graph_opens_on_five_stages_with_previews(drawn: Path) -> None:
             previews[node["name"]] = details.get("preview_type")
     assert previews["reporting.noisy_labels.noise_table"] == "TablePreview"
     assert previews["reporting.noisy_labels.metrics"] == "TablePreview"
-    assert previews["reporting.noisy_labels.noise_figure"] == "PlotlyPreview"
-    assert previews["reporting.noisy_labels.image_auroc_figure"] == "PlotlyPreview"
+    assert previews["reporting.noisy_labels.noise_figure"] == "ImagePreview"
+    assert previews["reporting.noisy_labels.image_auroc_figure"] == "ImagePreview"

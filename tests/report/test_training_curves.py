@@ -141,4 +141,4 @@ def test_values_have_few_digits_and_a_hole_is_a_gap():
     drawn = [point["value"] for point in values(figure, "line")]
     assert drawn[50] is None and np.allclose(drawn[:50], of_epochs[:50], rtol=1e-5)
     (line,) = shapes(figure, "line mark")
-    assert line.get("d").count("M") == 2 and len(marks(figure, "line")) == 1
+    assert str(line.get("d")).count("M") == 2 and len(marks(figure, "line")) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from shopfloor.metrics.entries import label_of
@@ -64,7 +63,7 @@ def _lines(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     names = ["dataset", "category", "detector", "image_size"]
     table = baseline_of(table).rows_of(table)
     table = table.reindex(columns=[*names, "not_available", metric, f"{metric}_sd"])
-    able = np.array([metric not in str(text).split() for text in table["not_available"].fillna("")], dtype=bool)
+    able = table["not_available"].fillna("").map(lambda text: metric not in text.split()).astype(bool)
     lines, table = table.loc[able, names], table[able]
     value, spread = 100 * table[metric].astype(float), 100 * table[f"{metric}_sd"].astype(float)
     around = spread.fillna(0)
