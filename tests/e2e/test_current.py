@@ -58,18 +58,19 @@ def test_stacks_of_other_sizes_follow_a_changed_folder(tmp_path: Path) -> None:
     for project in (changed, fresh):
         for number in (0, 3):
             (project / f"parts/bolt/test/good/{number:03}.bmp").unlink()
-    run(changed, "model_evaluation", only_missing=True, params=MINE)
-    run(changed, "input_size", only_missing=True, params=MINE)
+    for experiment in ("model_evaluation", "input_size"):
+        run(changed, experiment, only_missing=True, params=MINE, to_outputs=[f"reporting.{experiment}.metrics"])
     assert_rows_are_their_files(changed)
     for part in (changed / "data/05_model_input").glob("mine.*.train_images.parquet"):
         images = ImagePartDataset(str(part)).load().table["image"]
         assert images.str.startswith("bolt/train/good/").all() and len(images) == 10
-    run(fresh, "input_size", params=MINE)
+    run(fresh, "input_size", params=MINE, to_outputs=["reporting.input_size.metrics"])
     pd.testing.assert_frame_equal(metrics_of(changed, "input_size"), metrics_of(fresh, "input_size"))
 
 
 def test_the_advice_of_a_changed_folder_followed_to_the_letter(project: Path) -> None:
-    run(project, "input_size", only_missing=True, params=MINE)
+    scores = "reporting.input_size.scores"
+    run(project, "input_size", only_missing=True, params=MINE, to_outputs=[scores])
     photograph(project / "parts/bolt/test/good/new.bmp", 77)
     before = results(project)
     options = ["--env=test", "--params=only.datasets=mine,only.detectors=padim"]
@@ -85,11 +86,11 @@ def test_the_advice_of_a_changed_folder_followed_to_the_letter(project: Path) ->
     assert advice == f"kedro run {options[0]} {options[1]},accept_changed=mine --only-missing-outputs"
     code, output = command(project, *shlex.split(advice)[1:])
     assert code == 0, output
-    ran = run(project, "input_size", only_missing=True, params=MINE)
+    ran = run(project, "input_size", only_missing=True, params=MINE, to_outputs=[scores])
     assert ran and not trained(ran), "the images that were trained on are the same"
     assert_rows_are_their_files(project)
-    scores = catalog_of(project).load("reporting.input_size.scores")
-    assert scores.groupby("image_size")["image"].nunique().to_dict() == {64: 13, 96: 13}
+    table = catalog_of(project).load(scores)
+    assert table.groupby("image_size")["image"].nunique().to_dict() == {64: 13, 96: 13}
     assert run(project, "model_evaluation", only_missing=True, params=MINE) == []
 
 
@@ -108,7 +109,8 @@ def test_a_photo_replaced_by_another_of_equal_name_and_size_is_trained_on_again(
 def test_weights_swapped_under_their_name_are_trained_with_everywhere(project: Path) -> None:
     weights = torch.load(project / "weights.pth", weights_only=True)
     torch.save({name: tensor * 1.01 for name, tensor in weights.items()}, project / "weights.pth")
-    ran = run(project, "input_size", only_missing=True, params=MINE)
+    up_to_training = {"namespaces": ["data_prep", "perturbation", "training"]}
+    ran = run(project, "input_size", only_missing=True, params=MINE, **up_to_training)
     assert len(trained(ran)) == 2, "the size that the model evaluation had trained and the other one"
     assert any("load_weights" in name for name in ran)
 

@@ -77,6 +77,7 @@ def test_a_missing_dataset_does_not_break_another_one(project: Path) -> None:
     code, output = command(
         project, "run", "--env=test",
         "--params=model_evaluation.datasets=mpdd,only.detectors=padim",
+        "--to-outputs=reporting.model_evaluation.metrics,reporting.model_evaluation.category_table",
     )  # fmt: skip
     assert code == 1 and "Traceback" not in output, output
     table = pd.read_csv(project / "data/08_reporting/model_evaluation/category_table.csv").set_index("category")
