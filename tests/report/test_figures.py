@@ -531,8 +531,8 @@ def test_an_empty_figure_says_why(evaluation_run):
 
 def all_figures(noisy_run, evaluation_run):
     """Every kind of figure of the report."""
-    for run in (noisy_run, evaluation_run):
-        yield from page_figures(run).items()
+    yield "noise", noise_figure(noisy_run.metrics)
+    yield from page_figures(evaluation_run).items()
     yield "scores", score_histogram(cell_scores(1))
     yield "below", below_one_another({name: score_histogram(cell_scores(2)) for name in "ab"})
     yield "ranks", rank_figure(rank_detectors(noisy_run.metrics))
@@ -553,7 +553,7 @@ def test_every_figure_is_drawn_whole_in_every_format(noisy_run, evaluation_run):
 
 def test_equal_input_gives_equal_bytes(noisy_run, evaluation_run):
     twice = [
-        [(title, json.dumps(figure.to_dict()), png(figure)) for title, figure in all_figures(noisy_run, evaluation_run)]
+        [(title, json.dumps(figure.to_dict()), svg(figure)) for title, figure in all_figures(noisy_run, evaluation_run)]
         for _ in range(2)
     ]
     assert twice[0] == twice[1]

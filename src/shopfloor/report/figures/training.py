@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from shopfloor.report.figures.style import WIDTH, Chart, empty_figure, finished, inline, is_empty, one_line, tooltip
+from shopfloor.report.figures.style import WIDTH, Chart, empty_figure, finished, inline, one_line, tooltip
 
 _MOST_LINES = 24
 _PANEL_PIXELS = 220
@@ -63,12 +63,6 @@ def training_figure(log: pd.DataFrame) -> Chart:
     }
     panels = [_panel(lines, looks).properties(title=one_line(detector)) for detector, lines in drawn.items()]
     return finished(alt.vconcat(*panels), legend=[*parts, *rests], notes=notes)
-
-
-def training_figures(log: pd.DataFrame) -> dict[str, Chart]:
-    """Give the figure of the trainings its title; nothing where there is nothing to draw."""
-    figure = training_figure(log)
-    return {} if is_empty(figure) else {"Training: loss per epoch": figure}
 
 
 def _named(lines: pd.DataFrame) -> pd.DataFrame:
