@@ -30,6 +30,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Let it go again: torch's compiler complains of what it finds at the end of the process."""
+    gc.unfreeze()
+
+
 #: The detectors that most tests run; every other one would only make them slow.
 FEW_DETECTORS = {
     "model_evaluation": ["patchcore", "padim"],
