@@ -49,12 +49,36 @@ def slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:40]
 
 
+class _Result:
+    """The name of a result on a class of names; it is called ``what``, or like the attribute.
+
+    Args:
+        stage: The stage that makes it.
+        key: Attribute with the key of all that share it.
+        what: What it is called where the attribute's name says more.
+    """
+
+    def __init__(self, stage: str, key: str, what: str = "") -> None:
+        self._stage, self._key, self._what = stage, key, what
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._what = self._what or name
+
+    def __get__(self, names: CategoryNames, owner: type) -> str:
+        return f"{self._stage}.{getattr(names, self._key)}.{self._what}"
+
+
 class CategoryNames:
     """Names of what is known of a category whatever is done with it.
 
     Args:
         category: The category, or a cell of it.
     """
+
+    folder = _Result("data_prep", "category_key")
+    files = _Result("data_prep", "category_key")
+    index = _Result("data_prep", "category_key")
+    check = _Result("data_prep", "category_key")
 
     def __init__(self, category: Category) -> None:
         self._category = category
@@ -72,22 +96,6 @@ class CategoryNames:
     def category_key(self) -> str:
         return f"{self._data}.{self._data_digest}"
 
-    @property
-    def folder(self) -> str:
-        return f"data_prep.{self.category_key}.folder"
-
-    @property
-    def files(self) -> str:
-        return f"data_prep.{self.category_key}.files"
-
-    @property
-    def index(self) -> str:
-        return f"data_prep.{self.category_key}.index"
-
-    @property
-    def check(self) -> str:
-        return f"data_prep.{self.category_key}.check"
-
 
 class CellNames(CategoryNames):
     """Names of everything that is made for a cell.
@@ -95,6 +103,38 @@ class CellNames(CategoryNames):
     Args:
         cell: The cell.
     """
+
+    images = _Result("data_prep", "images_key")
+    masks = _Result("data_prep", "images_key")
+    resize_report = _Result("data_prep", "images_key")
+    textures = _Result("data_prep", "textures_key", "images")
+
+    train = _Result("perturbation", "_own_split")
+    test = _Result("perturbation", "_own_split")
+    draw = _Result("perturbation", "_own_split")
+    validation = _Result("perturbation", "_own_split")
+    train_images = _Result("perturbation", "part_key")
+    validation_images = _Result("perturbation", "part_key")
+    test_images = _Result("perturbation", "_test_part")
+    test_masks = _Result("perturbation", "_test_part")
+    drift_draw = _Result("perturbation", "drift_key", "draw")
+    drifted_images = _Result("perturbation", "drifted_key", "images")
+    drifted_masks = _Result("perturbation", "drifted_key", "masks")
+    drift_report = _Result("perturbation", "drifted_key")
+    drift_gallery = _Result("perturbation", "drifted_key", "gallery")
+    foreground = _Result("perturbation", "foreground_key")
+    foreground_preview = _Result("perturbation", "foreground_key")
+
+    checkpoint = _Result("training", "fit_key")
+    fit_log = _Result("training", "fit_key")
+    fit_record = _Result("training", "fit_key")
+
+    maps = _Result("evaluation", "predict_key")
+    scores = _Result("evaluation", "predict_key")
+    predict_record = _Result("evaluation", "predict_key")
+    score_histogram = _Result("evaluation", "predict_key")
+    examples = _Result("evaluation", "predict_key")
+    metrics = _Result("evaluation", "measure_key")
 
     def __init__(self, cell: Cell) -> None:
         super().__init__(cell)
@@ -116,6 +156,14 @@ class CellNames(CategoryNames):
     def split_key(self, condition: Condition, seed: int | None) -> str:
         """Name of the split that a condition makes of this cell's category, without stage and content."""
         return f"{self._data}.{self._drawn(condition, seed)}.{self._split_digest(condition, seed)}"
+
+    @property
+    def _own_split(self) -> str:
+        return self.split_key(self._cell.condition, self._cell.seed)
+
+    @property
+    def _test_part(self) -> str:
+        return self.drifted_key if self._cell.drift else self.part_key
 
     @cached_property
     def _fit_digest(self) -> str:
@@ -160,7 +208,9 @@ class CellNames(CategoryNames):
 
     @cached_property
     def part_key(self) -> str:
-        return self._sized(self._cell.condition, self._cell.seed)
+        condition, seed = self._cell.condition, self._cell.seed
+        code = digest(self._images_digest, self._split_digest(condition, seed))
+        return f"{self._data}.{self._cell.image_size}.{self._drawn(condition, seed)}.{code}"
 
     @cached_property
     def fit_key(self) -> str:
@@ -203,79 +253,7 @@ class CellNames(CategoryNames):
         code = digest(self._images_digest, self._drift_digest)
         return f"{self._data}.{self._cell.image_size}.drift.{self._cell.drift.seed}.{code}"
 
-    def _sized(self, condition: Condition, seed: int | None) -> str:
-        code = digest(self._images_digest, self._split_digest(condition, seed))
-        return f"{self._data}.{self._cell.image_size}.{self._drawn(condition, seed)}.{code}"
-
-    # --- dataset names -----------------------------------------------------------------------------------------------
-
-    @property
-    def images(self) -> str:
-        return f"data_prep.{self.images_key}.images"
-
-    @property
-    def masks(self) -> str:
-        return f"data_prep.{self.images_key}.masks"
-
-    @property
-    def resize_report(self) -> str:
-        return f"data_prep.{self.images_key}.resize_report"
-
-    @property
-    def train(self) -> str:
-        return f"perturbation.{self.split_key(self._cell.condition, self._cell.seed)}.train"
-
-    @property
-    def test(self) -> str:
-        return f"perturbation.{self.split_key(self._cell.condition, self._cell.seed)}.test"
-
-    @property
-    def draw(self) -> str:
-        return f"perturbation.{self.split_key(self._cell.condition, self._cell.seed)}.draw"
-
-    @property
-    def train_images(self) -> str:
-        return f"perturbation.{self.part_key}.train_images"
-
-    @property
-    def validation(self) -> str:
-        return f"perturbation.{self.split_key(self._cell.condition, self._cell.seed)}.validation"
-
-    @property
-    def validation_images(self) -> str:
-        return f"perturbation.{self.part_key}.validation_images"
-
-    @property
-    def _test_part(self) -> str:
-        return self.drifted_key if self._cell.drift else self.part_key
-
-    @property
-    def test_images(self) -> str:
-        return f"perturbation.{self._test_part}.test_images"
-
-    @property
-    def test_masks(self) -> str:
-        return f"perturbation.{self._test_part}.test_masks"
-
-    @property
-    def drift_draw(self) -> str:
-        return f"perturbation.{self.drift_key}.draw"
-
-    @property
-    def drifted_images(self) -> str:
-        return f"perturbation.{self.drifted_key}.images"
-
-    @property
-    def drifted_masks(self) -> str:
-        return f"perturbation.{self.drifted_key}.masks"
-
-    @property
-    def drift_report(self) -> str:
-        return f"perturbation.{self.drifted_key}.drift_report"
-
-    @property
-    def drift_gallery(self) -> str:
-        return f"perturbation.{self.drifted_key}.gallery"
+    # --- names that take more than a key -----------------------------------------------------------------------------
 
     @property
     def common_test(self) -> str:
@@ -304,57 +282,9 @@ class CellNames(CategoryNames):
     def textures_key(self) -> str:
         return f"textures.{slug(str(self._cell.textures_entry))}.{self._cell.image_size}.{self._textures_digest}"
 
-    @property
-    def textures(self) -> str:
-        return f"data_prep.{self.textures_key}.images"
-
     @cached_property
     def foreground_key(self) -> str:
         """Name of the foreground masks of the training images, without stage and content."""
         code = digest(self.part_key, self._foreground_facts)
         drawn = self._drawn(self._cell.condition, self._cell.seed)
         return f"{self._data}.{self._cell.image_size}.{drawn}.{slug(self._cell.foreground_method)}.{code}"
-
-    @property
-    def foreground(self) -> str:
-        return f"perturbation.{self.foreground_key}.foreground"
-
-    @property
-    def foreground_preview(self) -> str:
-        return f"perturbation.{self.foreground_key}.foreground_preview"
-
-    @property
-    def checkpoint(self) -> str:
-        return f"training.{self.fit_key}.checkpoint"
-
-    @property
-    def fit_log(self) -> str:
-        return f"training.{self.fit_key}.fit_log"
-
-    @property
-    def fit_record(self) -> str:
-        return f"training.{self.fit_key}.fit_record"
-
-    @property
-    def maps(self) -> str:
-        return f"evaluation.{self.predict_key}.maps"
-
-    @property
-    def scores(self) -> str:
-        return f"evaluation.{self.predict_key}.scores"
-
-    @property
-    def predict_record(self) -> str:
-        return f"evaluation.{self.predict_key}.predict_record"
-
-    @property
-    def metrics(self) -> str:
-        return f"evaluation.{self.measure_key}.metrics"
-
-    @property
-    def score_histogram(self) -> str:
-        return f"evaluation.{self.predict_key}.score_histogram"
-
-    @property
-    def examples(self) -> str:
-        return f"evaluation.{self.predict_key}.examples"

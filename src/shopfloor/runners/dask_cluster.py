@@ -16,6 +16,7 @@ from distributed import Client, Nanny, Scheduler, SpecCluster
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from shopfloor.entries import Expected, Settings, refusal
+from shopfloor.readers.measure import available_cores
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +119,8 @@ class ClusterOptions(Settings):
     def threads_each(self) -> int:
         """Threads of each worker for computing; a number that the environment sets counts for workers too."""
         set_for_all = os.environ.get("OMP_NUM_THREADS", "")
-        return self.threads or (int(set_for_all) if set_for_all.isdigit() else max(1, _cores() // max(1, self.count)))
+        each = max(1, available_cores() // max(1, self.count))
+        return self.threads or (int(set_for_all) if set_for_all.isdigit() else each)
 
 
 @contextmanager
@@ -204,10 +206,6 @@ def _worker(memory_limit: int, gpu: str) -> dict[str, Any]:
             "silence_logs": logging.ERROR,
         },
     }
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gpus_here() -> int:
