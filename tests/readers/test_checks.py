@@ -380,10 +380,10 @@ def test_bad_in_train_names_the_images(tmp_path: Path) -> None:
     save_image(tmp_path / "bolt/train/bad/000.png", 70)
     index = read(tmp_path, "bolt")
     one_class = CategoryFiles(tmp_path, "demo", "bolt", [], False)
-    findings = bad_in_train(one_class, index, {})
+    findings = list(bad_in_train(one_class, index, {}))
     assert [(finding.code, finding.paths) for finding in findings] == [("BAD_IN_TRAIN", ("bolt/train/bad/000.png",))]
-    assert bad_in_train(one_class, index.query("label == 'good'"), {}) == []
-    assert bad_in_train(replace(one_class, allows_bad_in_train=True), index, {}) == []
+    assert not list(bad_in_train(one_class, index.query("label == 'good'"), {}))
+    assert not list(bad_in_train(replace(one_class, allows_bad_in_train=True), index, {}))
 
 
 # --- the table

@@ -6,8 +6,9 @@ It has
 * ``LAYOUT``: the layout it expects, in words;
 * ``categories(root)``: folder or list file of each category, relative to the root, by name; empty where the layout is
   another one;
-* ``list_files(root, dataset, category, folder, *, <options>)``: the category's images and masks, see
-  :class:`~shopfloor.readers.category_files.CategoryFiles`;
+* ``list_files(root, dataset, category, folder, *, <options>)``: the category's images and masks, as
+  :class:`~shopfloor.readers.category_files.CategoryFiles`; ``root`` is the dataset's folder, ``folder`` what
+  ``categories`` gives for the category, and ``dataset`` and ``category`` are names for messages and tables;
 * ``default_root()``, where the data has a known place.
 
 The user's own module, named by its dotted path, works as well. Modules are imported only when asked for, and this

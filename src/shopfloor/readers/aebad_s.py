@@ -14,7 +14,7 @@ not published.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,64 +40,51 @@ def categories(root: Path) -> dict[str, str]:
 
 def list_files(root: Path, dataset: str, category: str, folder: str) -> CategoryFiles:
     """List the category; every test domain must hold good and bad images."""
-    train, test, masks = f"{folder}/train", f"{folder}/test", f"{folder}/ground_truth"
-    defects = [name for name in list_folder(root / test).folders if name != "good"]
-    listed = list_tree(
-        root,
-        dataset,
-        category,
-        Tree(
-            top=folder,
-            places=[
-                *(Place(f"{train}/good/{name}", "train", "good", "good", name) for name in TRAIN_DOMAINS),
-                *(
-                    Place(f"{train}/{other}/{name}", "train", "bad", other, name)
-                    for other in list_folder(root / train).folders
-                    if other != "good"
-                    for name in TEST_DOMAINS
-                ),
-                *(
-                    Place(f"{test}/good/{name}", "test", "good", "good", name, f"{masks}/good/{name}")
-                    for name in TEST_DOMAINS
-                ),
-                *(
-                    Place(f"{test}/{defect}/{name}", "test", "bad", defect, name, f"{masks}/{defect}/{name}")
-                    for defect in defects
-                    for name in TEST_DOMAINS
-                ),
-            ],
-            required=[
-                *(f"{train}/good/{name}" for name in TRAIN_DOMAINS),
-                f"{test}/good",
-                *(f"{parent}/{defect}" for defect in DEFECTS for parent in (test, masks)),
-            ],
-            mask_folders=[masks],
-            mask_stems=("{stem}",),
-        ),
+    in_train, in_test = (list_folder(root / folder / split).folders for split in ("train", "test"))
+    defects = [name for name in in_test if name != "good"]
+    kinds = [("good", "good"), *(("bad", defect) for defect in defects)]
+    tree = Tree(
+        places=[
+            *(Place(f"train/good/{name}", "train", "good", domain=name) for name in TRAIN_DOMAINS),
+            *(
+                Place(f"train/{other}/{name}", "train", "bad", other, name)
+                for other in in_train
+                if other != "good"
+                for name in TEST_DOMAINS
+            ),
+            *(
+                Place(f"test/{kind}/{name}", "test", label, kind, name, f"ground_truth/{kind}/{name}")
+                for label, kind in kinds
+                for name in TEST_DOMAINS
+            ),
+        ],
+        required=[
+            *(f"train/good/{name}" for name in TRAIN_DOMAINS),
+            "test/good",
+            *(f"{parent}/{defect}" for defect in DEFECTS for parent in ("test", "ground_truth")),
+        ],
+        mask_folders=("ground_truth",),
     )
-    return replace(
-        listed, findings=(*listed.findings, *_domain_missing(listed), *_without_domain(listed, test, defects))
-    )
+    listed = list_tree(root, dataset, category, folder, tree)
+    lacking = _without_domain(listed, f"{folder}/test", defects)
+    return replace(listed, findings=(*listed.findings, *_domain_missing(listed), *lacking))
 
 
-def _domain_missing(files: CategoryFiles) -> list[Finding]:
+def _domain_missing(files: CategoryFiles) -> Iterator[Finding]:
     """Test domains without images, or with one class only."""
-    findings = []
     for domain in TEST_DOMAINS:
         labels = {sample.label for sample in files.samples if sample.split == "test" and sample.domain == domain}
         if absent := sorted({"good", "bad"} - labels):
             what = f"test domain {domain} has no {' and no '.join(absent)} image"
             where = f"{FOLDER}/test/<type>/{domain}"
             action = "Unpack the archive again; drift is measured in each domain"
-            findings.append(files.finding("DOMAIN_MISSING", what, [where], where=where, action=action))
-    return findings
+            yield files.finding("DOMAIN_MISSING", what, [where], where=where, action=action)
 
 
-def _without_domain(files: CategoryFiles, test: str, defects: list[str]) -> list[Finding]:
+def _without_domain(files: CategoryFiles, test: str, defects: list[str]) -> Iterator[Finding]:
     """A defect type may lack a domain; worth a warning."""
     present = {(sample.defect_type, sample.domain) for sample in files.samples}
     lacking = [f"{test}/{d}/{name}" for d in defects for name in TEST_DOMAINS if (d, name) not in present]
-    if not lacking:
-        return []
-    what = f"{len(lacking)} defect types lack a test domain"
-    return [files.finding("DOMAIN_MISSING", what, lacking, level="warning")]
+    if lacking:
+        what = f"{len(lacking)} defect types lack a test domain"
+        yield files.finding("DOMAIN_MISSING", what, lacking, level="warning")

@@ -14,10 +14,11 @@ of Udine.)
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from shopfloor.readers.category_files import UNKNOWN, CategoryFiles, Expected
-from shopfloor.readers.listing import list_folder
+from shopfloor.readers.category_files import CategoryFiles, Expected
+from shopfloor.readers.listing import folders_with
 from shopfloor.readers.tree import Place, Tree, list_tree
 
 LAYOUT = "01/train/ok, 01/test/ko, 01/ground_truth/ko and the same below 02 and 03"
@@ -29,34 +30,25 @@ EXPECTED = {
 }
 
 
+TREE = Tree(
+    places=(
+        Place("train/ok", "train", "good"),
+        Place("train/ko", "train", "bad", "ko"),
+        Place("test/ok", "test", "good", masks="ground_truth/ok"),
+        Place("test/ko", "test", "bad", "ko", masks="ground_truth/ko"),
+    ),
+    required=("train/ok", "test/ok", "test/ko", "ground_truth/ko"),
+    mask_folders=("ground_truth",),
+    expected=EXPECTED,
+)
+
+
 def categories(root: Path) -> dict[str, str]:
     """Every folder that has ``train/ok`` or ``test/ko`` is a category."""
-    return {
-        name: name
-        for name in list_folder(root).folders
-        if (root / name / "train/ok").is_dir() or (root / name / "test/ko").is_dir()
-    }
+    return folders_with(root, "train/ok", "test/ko")
 
 
 def list_files(root: Path, dataset: str, category: str, folder: str) -> CategoryFiles:
     """List one category."""
-    train, test, masks = f"{folder}/train", f"{folder}/test", f"{folder}/ground_truth"
-    return list_tree(
-        root,
-        dataset,
-        category,
-        Tree(
-            top=folder,
-            places=[
-                Place(f"{train}/ok", "train", "good", "good"),
-                Place(f"{train}/ko", "train", "bad", "ko"),
-                Place(f"{test}/ok", "test", "good", "good", masks=f"{masks}/ok"),
-                Place(f"{test}/ko", "test", "bad", "ko", masks=f"{masks}/ko"),
-            ],
-            required=[f"{train}/ok", f"{test}/ok", f"{test}/ko", f"{masks}/ko"],
-            mask_folders=[masks],
-            mask_stems=("{stem}",),
-            mask_extension="bmp" if category == "03" else "png",
-            expected=EXPECTED.get(category, UNKNOWN),
-        ),
-    )
+    tree = replace(TREE, mask_extension="bmp" if category == "03" else "png")
+    return list_tree(root, dataset, category, folder, tree)

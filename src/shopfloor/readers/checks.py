@@ -1,6 +1,6 @@
 """All checks of a category before anything is trained on it.
 
-A check is a small function over the index table that returns findings. All checks of a category run, then every error
+A check is a small function over the index table that yields findings. All checks of a category run, then every error
 is raised at once. What the checks of a dataset's own layout find comes with the listing, see
 :mod:`shopfloor.readers.layout_checks`.
 """
@@ -8,7 +8,7 @@ is raised at once. What the checks of a dataset's own layout find comes with the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from shopfloor.readers.category_files import CategoryFiles
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Check = Callable[[CategoryFiles, "pd.DataFrame", Mapping[str, FileFacts]], list[Finding]]
+Check = Callable[[CategoryFiles, "pd.DataFrame", Mapping[str, FileFacts]], Iterator[Finding]]
 
 COMMON_CHECKS: tuple[Check, ...] = (
     name_collision,

@@ -75,18 +75,11 @@ def list_files(  # noqa: PLR0913 (each option is one)
     front of theirs.
 
     Args:
-        root: Folder with ``labels.csv``.
-        dataset: Name of the dataset, for the table and for messages.
-        category: ``mono`` or ``poly``.
-        folder: ``labels.csv``.
         split_seed: Seed of the permutations.
         train_good: Number of good training images; None takes all that are not in test.
         test_good: Number of good test images.
         test_bad: Number of bad test images; None takes all that are not in train.
         train_bad: Number of bad training images, for experiments that have some; drawn from the back as well.
-
-    Returns:
-        The category.
 
     Raises:
         DatasetError: ``SPLITFILE_INVALID``, ``OPTION_INVALID``.

@@ -21,7 +21,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shopfloor.readers.category_files import CategoryFiles
-from shopfloor.readers.listing import list_folder
+from shopfloor.readers.listing import folders_with
 from shopfloor.readers.manifest import MANIFEST, find_manifest, list_manifest, manifest_categories
 from shopfloor.readers.tree import Place, Tree, list_tree, places_of_test
 
@@ -44,50 +44,32 @@ def categories(root: Path, *, manifest: str | None = None) -> dict[str, str]:
     csv = find_manifest(root, manifest)
     if csv:
         return dict.fromkeys(manifest_categories(root, csv), csv)
-    if _is_category(root):  # one level too low
-        return {}
-    return {name: name for name in list_folder(root).folders if _is_category(root / name)}
+    is_too_low = (root / "train").is_dir() or (root / "test").is_dir()
+    return {} if is_too_low else folders_with(root, "train", "test")
 
 
 def list_files(root: Path, dataset: str, category: str, folder: str, *, manifest: str | None = None) -> CategoryFiles:
     """List one category.
 
     Args:
-        root: Dataset root.
-        dataset: Name of the dataset.
-        category: Name of the category.
-        folder: Its folder, or the manifest.
         manifest: As for ``categories``.
-
-    Returns:
-        The category.
 
     Raises:
         DatasetError: ``SPLITFILE_INVALID``: the manifest cannot be read at all.
     """
     if find_manifest(root, manifest):
         return list_manifest(root, dataset, category, folder)
-    masks = f"{folder}/ground_truth"
-    return list_tree(
-        root,
-        dataset,
-        category,
-        Tree(
-            top=folder,
-            places=[
-                Place(f"{folder}/train/good", "train", "good", "good"),
-                Place(f"{folder}/train/bad", "train", "bad", "bad"),
-                Place(f"{folder}/validation/good", "val", "good", "good"),
-                Place(f"{folder}/validation/bad", "val", "bad", "bad"),
-                *places_of_test(root, folder),
-            ],
-            required=[f"{folder}/train/good", f"{folder}/test/good"],
-            mask_folders=[masks] if (root / masks).is_dir() else [],
-            mask_stems=("{stem}_mask", "{stem}", "{stem}/*"),
-            allows_bad_in_train=True,
-        ),
+    tree = Tree(
+        places=[
+            Place("train/good", "train", "good"),
+            Place("train/bad", "train", "bad"),
+            Place("validation/good", "val", "good"),
+            Place("validation/bad", "val", "bad"),
+            *places_of_test(root / folder),
+        ],
+        required=("train/good", "test/good"),
+        mask_folders=["ground_truth"] if (root / folder / "ground_truth").is_dir() else [],
+        mask_stems=("{stem}_mask", "{stem}", "{stem}/*"),
+        allows_bad_in_train=True,
     )
-
-
-def _is_category(folder: Path) -> bool:
-    return (folder / "train").is_dir() or (folder / "test").is_dir()
+    return list_tree(root, dataset, category, folder, tree)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -60,6 +60,12 @@ def list_folder(folder: Path) -> Folder:
     for names in (content.images, content.folders, content.unknown):
         names.sort(key=byte_order)
     return content
+
+
+def folders_with(root: Path, *inside: str, need: Callable[[Iterable[bool]], bool] = any) -> dict[str, str]:
+    """The folders of a root by name, relative to it: those that have ``any`` (or ``all``) of some folders in them."""
+    folders = list_folder(root).folders
+    return {name: name for name in folders if need((root / name / each).is_dir() for each in inside)}
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:

@@ -54,13 +54,8 @@ def list_manifest(root: Path, dataset: str, category: str, source: str) -> Categ
     """List the images of one category.
 
     Args:
-        root: Dataset root.
-        dataset: Name of the dataset.
-        category: Name of the category.
+        root, dataset, category: As a reader's ``list_files`` gets them.
         source: The manifest, relative to the root.
-
-    Returns:
-        The category.
 
     Raises:
         DatasetError: ``SPLITFILE_INVALID``: the manifest cannot be read at all.

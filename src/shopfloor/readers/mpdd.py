@@ -16,7 +16,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from shopfloor.readers.category_files import CategoryFiles, Expected
-from shopfloor.readers.mvtec_ad import LAYOUT, categories, list_defect_tree
+from shopfloor.readers.mvtec_ad import LAYOUT, categories, defect_tree
+from shopfloor.readers.tree import list_tree
 
 __all__ = ["EXPECTED", "LAYOUT", "categories", "list_files"]
 
@@ -38,4 +39,4 @@ EXPECTED = {
 
 def list_files(root: Path, dataset: str, category: str, folder: str) -> CategoryFiles:
     """List one category; the folders of ``test`` and ``ground_truth`` must be of the same defects."""
-    return list_defect_tree(root, dataset, category, folder, expected=EXPECTED)
+    return list_tree(root, dataset, category, folder, defect_tree(root / folder, EXPECTED))

@@ -13,15 +13,14 @@ Real-World Dataset for Unsupervised Anomaly Detection. Counts: from a complete f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from shopfloor.readers.category_files import UNKNOWN, CategoryFiles, Expected
-from shopfloor.readers.listing import list_folder
+from shopfloor.readers.category_files import CategoryFiles, Expected
+from shopfloor.readers.listing import folders_with
 from shopfloor.readers.tree import Tree, list_tree, places_of_test, places_of_train, unpaired_folders
 
 LAYOUT = "<category>/train/good, <category>/test/<defect>, <category>/ground_truth/<defect>"
-MASK_STEMS = ("{stem}_mask", "{stem}")
 
 
 def _expected(train: int, test: int, **defects: int) -> Expected:
@@ -72,53 +71,20 @@ EXPECTED = {
 
 def categories(root: Path) -> dict[str, str]:
     """Every folder that has a ``train`` and a ``test`` folder is a category."""
-    return {
-        name: name
-        for name in list_folder(root).folders
-        if (root / name / "train").is_dir() and (root / name / "test").is_dir()
-    }
+    return folders_with(root, "train", "test", need=all)
 
 
 def list_files(root: Path, dataset: str, category: str, folder: str) -> CategoryFiles:
     """List one category; the folders of ``test`` and ``ground_truth`` must be of the same defects."""
-    return list_defect_tree(root, dataset, category, folder, expected=EXPECTED)
+    return list_tree(root, dataset, category, folder, defect_tree(root / folder, EXPECTED))
 
 
-def list_defect_tree(
-    root: Path,
-    dataset: str,
-    category: str,
-    folder: str,
-    *,
-    mask_stems: Sequence[str] = MASK_STEMS,
-    expected: Mapping[str, Expected],
-    unused: Sequence[str] = (),
-) -> CategoryFiles:
-    """List a category of a dataset that has taken over this tree, and its masks.
-
-    Args:
-        root: Dataset root.
-        dataset: Name of the dataset.
-        category: Name of the category.
-        folder: Its folder.
-        mask_stems: How masks are called, see :func:`~shopfloor.readers.tree.list_tree`.
-        expected: What complete categories hold.
-        unused: Folders of the category that are not read.
-
-    Returns:
-        The category.
-    """
-    return list_tree(
-        root,
-        dataset,
-        category,
-        Tree(
-            top=folder,
-            places=[*places_of_train(root, folder), *places_of_test(root, folder)],
-            required=[f"{folder}/train/good", f"{folder}/test/good", *unpaired_folders(root, folder)],
-            mask_folders=[f"{folder}/ground_truth"],
-            mask_stems=mask_stems,
-            unused=[f"{folder}/{name}" for name in unused],
-            expected=expected.get(category, UNKNOWN),
-        ),
+def defect_tree(folder: Path, expected: Mapping[str, Expected]) -> Tree:
+    """The tree of a category of a dataset that has taken over this one."""
+    return Tree(
+        places=[*places_of_train(folder), *places_of_test(folder)],
+        required=["train/good", "test/good", *unpaired_folders(folder)],
+        mask_folders=["ground_truth"],
+        mask_stems=("{stem}_mask", "{stem}"),
+        expected=expected,
     )

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from shopfloor.readers.category_files import UNKNOWN, CategoryFiles, Expected
+from shopfloor.readers.category_files import CategoryFiles, Expected
 from shopfloor.readers.findings import Finding
 from shopfloor.readers.layout_checks import split_file_invalid
-from shopfloor.readers.listing import list_folder
+from shopfloor.readers.listing import folders_with, list_folder, stem_key
 from shopfloor.readers.tree import Place, Tree, list_tree, places_of_train
 
 LAYOUT = "<category>/train/good, <category>/test/logical_anomalies, <category>/test/structural_anomalies"
@@ -48,57 +48,49 @@ EXPECTED = {
 }
 
 
+_BAD = [Place(f"test/{group}", "test", "bad", group, masks=f"ground_truth/{group}") for group in GROUPS]
+_VALIDATION = "validation/good"
+
+
 def categories(root: Path) -> dict[str, str]:
     """Every folder that has one of the two groups of anomalies is a category."""
-    return {
-        name: name
-        for name in list_folder(root).folders
-        if any((root / name / "test" / group).is_dir() for group in GROUPS)
-    }
+    return folders_with(root, *(place.folder for place in _BAD))
 
 
 def list_files(root: Path, dataset: str, category: str, folder: str) -> CategoryFiles:
     """List one category; an image without a folder of masks, or with an empty one, has no mask."""
-    test, masks = f"{folder}/test", f"{folder}/ground_truth"
-    bad = [Place(f"{test}/{group}", "test", "bad", group, masks=f"{masks}/{group}") for group in GROUPS]
-    validation = f"{folder}/validation/good"
-    listed = list_tree(
-        root,
-        dataset,
-        category,
-        Tree(
-            top=folder,
-            places=[
-                *places_of_train(root, folder),
-                Place(validation, "val", "good", "good"),
-                Place(f"{test}/good", "test", "good", "good", masks=f"{masks}/good"),
-                *bad,
-            ],
-            required=[
-                f"{folder}/train/good",
-                validation,
-                f"{test}/good",
-                *(path for place in bad for path in (place.folder, place.masks)),
-            ],
-            mask_folders=[masks],
-            mask_stems=("{stem}/*",),
-            expected=EXPECTED.get(category, UNKNOWN),
-        ),
+    tree = Tree(
+        places=[
+            *places_of_train(root / folder),
+            Place(_VALIDATION, "val", "good"),
+            Place("test/good", "test", "good", masks="ground_truth/good"),
+            *_BAD,
+        ],
+        required=[
+            "train/good",
+            _VALIDATION,
+            "test/good",
+            *(path for place in _BAD for path in (place.folder, place.masks)),
+        ],
+        mask_folders=("ground_truth",),
+        mask_stems=("{stem}/*",),
+        expected=EXPECTED,
     )
+    listed = list_tree(root, dataset, category, folder, tree)
     values, invalid = _defect_values(root, dataset, category, f"{folder}/{CONFIG}")
-    return replace(
-        listed, documented_values=values, findings=(*listed.findings, *invalid, *_empty_mask_folders(listed, bad))
-    )
+    findings = (*listed.findings, *invalid, *_empty_mask_folders(listed, folder))
+    return replace(listed, documented_values=values, findings=findings)
 
 
-def _empty_mask_folders(files: CategoryFiles, bad: list[Place]) -> list[Finding]:
+def _empty_mask_folders(files: CategoryFiles, folder: str) -> list[Finding]:
     """Folders of masks with neither an image nor a mask; those with masks are found as orphans."""
-    stems = {(str(PurePosixPath(image).parent), PurePosixPath(image).stem) for image in files.images}
+    stems = set(map(stem_key, files.images))
     lost = [
-        f"{place.masks}/{name}"
-        for place in bad
-        for name in list_folder(files.root / place.masks).folders
-        if (place.folder, name) not in stems and not list_folder(files.root / place.masks / name).images
+        f"{folder}/{place.masks}/{name}"
+        for place in _BAD
+        for name in list_folder(files.root / folder / place.masks).folders
+        if (f"{folder}/{place.folder}", name) not in stems
+        and not list_folder(files.root / folder / place.masks / name).images
     ]
     if not lost:
         return []

@@ -51,14 +51,7 @@ def list_files(root: Path, dataset: str, category: str, folder: str, *, resoluti
     """List one category.
 
     Args:
-        root: Folder that holds the images and ``realiad_jsons``.
-        dataset: Name of the dataset.
-        category: Name of the category.
-        folder: Its list, relative to the root.
         resolution: Which release of the images to read (protocol 5, no. 27): 1024, 512 or 256.
-
-    Returns:
-        The category.
 
     Raises:
         DatasetError: ``SPLITFILE_INVALID``: the list cannot be read at all; ``FOLDER_MISSING``: no images.

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
-from shopfloor.readers.category_files import UNKNOWN, CategoryFiles, Expected
+from shopfloor.readers.category_files import CategoryFiles, Expected
 from shopfloor.readers.findings import DatasetError, Finding
 from shopfloor.readers.index_table import byte_order
 from shopfloor.readers.layout_checks import missing_files, require_category
@@ -35,6 +35,18 @@ EXPECTED = {
     "capsule": Expected(train_good=686, test_good=150, test_bad=153),
     "softgel": Expected(train_good=696, test_good=150, test_bad=345),
 }
+
+
+GOOD = "negative/data"
+TREE = Tree(
+    places=(
+        Place(GOOD, "train", "good", masks="negative/annotation"),
+        Place("positive/data", "test", "bad", masks="positive/annotation"),
+    ),
+    required=(GOOD, "positive/data", "positive/annotation"),
+    mask_folders=("positive/annotation", "negative/annotation"),
+    expected=EXPECTED,
+)
 
 
 def categories(root: Path) -> dict[str, str]:
@@ -54,42 +66,20 @@ def list_files(
     """List one category.
 
     Args:
-        root: Folder that holds ``capsule`` and ``softgel``.
-        dataset: Name of the dataset.
-        category: Name of the category.
-        folder: Its folder.
         test_good: File names of the good test images of each category; None draws them by :func:`draw_test_images`.
         test_count: How many are drawn.
-
-    Returns:
-        The category.
 
     Raises:
         DatasetError: ``OPTION_INVALID``: ``test_good`` does not name the category.
     """
-    good = f"{folder}/negative/data"
-    listed = list_tree(
-        root,
-        dataset,
-        category,
-        Tree(
-            top=folder,
-            places=[
-                Place(good, "train", "good", "good", masks=f"{folder}/negative/annotation"),
-                Place(f"{folder}/positive/data", "test", "bad", "bad", masks=f"{folder}/positive/annotation"),
-            ],
-            required=[good, f"{folder}/positive/data", f"{folder}/positive/annotation"],
-            mask_folders=[f"{folder}/positive/annotation", f"{folder}/negative/annotation"],
-            mask_stems=("{stem}",),
-            expected=EXPECTED.get(category, UNKNOWN),
-        ),
-    )
+    listed = list_tree(root, dataset, category, folder, TREE)
     lists = draw_test_images(root, dataset, test_count) if test_good is None else test_good
     names = lists.get(category) if isinstance(lists, Mapping) else None
     if not _are_different_names(names):
         what = f"option test_good gives no list of different file names for {category}"
         action = "Restore the stored list, or set the option to null to draw by the benchmark's rule"
         raise DatasetError(Finding("OPTION_INVALID", dataset, category, what, action=action))
+    good = f"{folder}/{GOOD}"
     test = {f"{good}/{name}": number for number, name in enumerate(names, start=1)}
     missing = missing_files(dataset, category, root, test, "option test_good", "entry")
     return replace(
@@ -130,7 +120,7 @@ def draw_test_images(root: Path, dataset: str, count: int) -> dict[str, list[str
     generator = random.Random(SPLIT_SEED)
     drawn = {}
     for category in ORDER:
-        names = list_folder(root / category / "negative/data").images
+        names = list_folder(root / category / GOOD).images
         generator.shuffle(names)
         drawn[category] = sorted(names[:count], key=byte_order)
     return drawn

@@ -61,40 +61,28 @@ def list_files(
     """List the category.
 
     Args:
-        root: Folder that holds ``train`` and ``test``.
-        dataset: Name of the dataset.
-        category: ``vad``.
-        folder: ``.``
         pixel_labels: Whether to use the masks of release c.
         needed_by: Experiment that needs the bad training images of release a.
         low_shot: Key of ``low_shot_train.json``: of the bad training images those that it names.
-
-    Returns:
-        The category.
     """
     found = release(root)
     with_masks = pixel_labels and (root / "ground_truth").is_dir()
     masks = {name: f"ground_truth/{name}" if with_masks else "" for name in ("good", *BAD)}
-    listed = list_tree(
-        root,
-        dataset,
-        category,
-        Tree(
-            top=".",
-            places=[
-                Place("train/good", "train", "good", "good"),
-                Place(TRAIN_BAD, "train", "bad", "bad"),
-                Place("test/good", "test", "good", "good", masks=masks["good"]),
-                *(Place(f"test/{name}", "test", "bad", name, masks=masks[name]) for name in BAD),
-            ],
-            required=["train/good", "test/good", *(f"test/{name}" for name in BAD)],
-            mask_folders=["ground_truth"] if with_masks else [],
-            mask_stems=("{stem}", "{stem}_mask"),
-            unused=["ground_truth"],
-            expected=replace(_TEST, train_bad=1000 if found == "a" and low_shot is None else None),
-            allows_bad_in_train=True,
-        ),
+    tree = Tree(
+        places=[
+            Place("train/good", "train", "good"),
+            Place(TRAIN_BAD, "train", "bad"),
+            Place("test/good", "test", "good", masks=masks["good"]),
+            *(Place(f"test/{name}", "test", "bad", name, masks=masks[name]) for name in BAD),
+        ],
+        required=["train/good", "test/good", *(f"test/{name}" for name in BAD)],
+        mask_folders=["ground_truth"] if with_masks else [],
+        mask_stems=("{stem}", "{stem}_mask"),
+        unused=["ground_truth"],
+        expected={CATEGORY: replace(_TEST, train_bad=1000 if found == "a" and low_shot is None else None)},
+        allows_bad_in_train=True,
     )
+    listed = list_tree(root, dataset, category, folder, tree)
     needed = [(TRAIN_BAD, f"experiment {needed_by}")] if needed_by else []
     needed += [(f"ground_truth/{name}", "option pixel_labels") for name in BAD if pixel_labels]
     for path, user in needed:

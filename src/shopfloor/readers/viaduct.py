@@ -17,11 +17,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from shopfloor.readers import mvtec_ad
 from shopfloor.readers.category_files import CategoryFiles, Expected
 from shopfloor.readers.findings import DatasetError, Finding
+from shopfloor.readers.tree import list_tree
 
 LAYOUT = "<NN> <product name>/train/good, .../test/<defect>, .../ground_truth/<defect>"
 
@@ -72,6 +74,6 @@ def category_name(folder: str) -> str:
 
 def list_files(root: Path, dataset: str, category: str, folder: str) -> CategoryFiles:
     """List one category; the folders of ``test`` and ``ground_truth`` must be of the same defects."""
-    return mvtec_ad.list_defect_tree(
-        root, dataset, category, folder, mask_stems=("{stem}", "{stem}_mask"), expected=EXPECTED, unused=["val"]
-    )
+    tree = mvtec_ad.defect_tree(root / folder, EXPECTED)
+    tree = replace(tree, mask_stems=("{stem}", "{stem}_mask"), unused=["val"])
+    return list_tree(root, dataset, category, folder, tree)

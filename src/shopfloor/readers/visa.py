@@ -27,7 +27,7 @@ from pathlib import Path
 from shopfloor.readers.category_files import UNKNOWN, CategoryFiles, Expected
 from shopfloor.readers.findings import DatasetError
 from shopfloor.readers.layout_checks import ignored_files, missing_files, split_file_invalid, unlisted_files
-from shopfloor.readers.listing import files_below, list_folder
+from shopfloor.readers.listing import files_below, folders_with
 from shopfloor.readers.split_file import Row, SplitFileError, list_samples, path_inside, read_rows
 from shopfloor.readers.tree import Tree, list_tree, places_of_test, places_of_train
 from shopfloor.readers.types import Sample
@@ -58,15 +58,9 @@ EXPECTED = {
 
 def categories(root: Path) -> dict[str, str]:
     """Folder of each category; the original files come before a prepared copy beside them."""
-    original = {name: name for name in list_folder(root).folders if (root / name / "Data/Images").is_dir()}
-    if original:
+    if original := folders_with(root, "Data/Images"):
         return original
-    return {
-        name: f"{copy}/{name}"
-        for copy in reversed(PREPARED)
-        for name in list_folder(root / copy).folders
-        if (root / copy / name / "train").is_dir()
-    }
+    return {name: f"{copy}/{name}" for copy in reversed(PREPARED) for name in folders_with(root / copy, "train")}
 
 
 def list_files(root: Path, dataset: str, category: str, folder: str) -> CategoryFiles:
@@ -77,19 +71,13 @@ def list_files(root: Path, dataset: str, category: str, folder: str) -> Category
     """
     if (root / folder / "Data").is_dir():
         return _list_original(root, dataset, category, folder)
-    listed = list_tree(
-        root,
-        dataset,
-        category,
-        Tree(
-            top=folder,
-            places=[*places_of_train(root, folder), *places_of_test(root, folder)],
-            required=[f"{folder}/{name}" for name in ("train/good", "test/good", "test/bad", "ground_truth/bad")],
-            mask_folders=[f"{folder}/ground_truth"],
-            mask_stems=("{stem}",),
-            expected=EXPECTED.get(category, UNKNOWN),
-        ),
+    tree = Tree(
+        places=[*places_of_train(root / folder), *places_of_test(root / folder)],
+        required=("train/good", "test/good", "test/bad", "ground_truth/bad"),
+        mask_folders=("ground_truth",),
+        expected=EXPECTED,
     )
+    listed = list_tree(root, dataset, category, folder, tree)
     if (root / CSV).is_file():
         counts = Counter((row["split"], row["label"]) for row in _rows(root, dataset) if row["object"] == category)
         expected = Expected(
