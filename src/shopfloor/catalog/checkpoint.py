@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from kedro.io import AbstractDataset
-
 from shopfloor.catalog.atomic_write import atomic_write
+from shopfloor.catalog.local_file import LocalFileDataset
 
 
-class CheckpointDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):
+class CheckpointDataset(LocalFileDataset[dict[str, Any], dict[str, Any]]):
     """A dictionary of tensors and plain data in PyTorch's format, always loaded with ``weights_only=True``."""
-
-    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self.metadata = metadata
 
     def save(self, data: dict[str, Any]) -> None:
         import torch
@@ -28,9 +22,3 @@ class CheckpointDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):
         import torch
 
         return torch.load(self._filepath, map_location="cpu", weights_only=True)
-
-    def _exists(self) -> bool:
-        return self._filepath.is_file()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}

@@ -17,9 +17,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import DatasetError
 
 from shopfloor.catalog.atomic_write import atomic_write
+from shopfloor.catalog.local_file import LocalFileDataset
 from shopfloor.catalog.traces import Stamp, file_id, stamp, value_id
 
 #: Ends a stack's file; before it lies the length of the table of rows, as eight bytes.
@@ -49,16 +50,13 @@ class LazyStack:
     rows: pd.DataFrame | None = None
 
 
-class ImageStackDataset(AbstractDataset[LazyStack | np.ndarray, np.ndarray]):
+class ImageStackDataset(LocalFileDataset[LazyStack | np.ndarray, np.ndarray]):
     """An array ``(N, H, W[, 3])`` in one ``.npy`` file: written array by array, loaded as a read-only memory map.
 
     The file appears under its name only when it is whole. The id of the content is taken while it is written.
     """
 
-    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self.metadata = metadata
-        self._saved: tuple[str, Stamp | None] | None = None
+    _saved: tuple[str, Stamp | None] | None = None
 
     def save(self, data: LazyStack | np.ndarray) -> None:
         if isinstance(data, np.ndarray):
@@ -75,12 +73,6 @@ class ImageStackDataset(AbstractDataset[LazyStack | np.ndarray, np.ndarray]):
         if self._saved and self._saved[1] == stamp(self._filepath):
             return self._saved[0]
         return file_id(self._filepath)
-
-    def _exists(self) -> bool:
-        return self._filepath.is_file()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
 
 
 class _Hashed:
@@ -231,12 +223,8 @@ class ImagePart(Sequence[np.ndarray]):
         return own
 
 
-class ImagePartDataset(AbstractDataset[ImagePart, ImagePart]):
+class ImagePartDataset(LocalFileDataset[ImagePart, ImagePart]):
     """Keeps an :class:`ImagePart` as its table, with the name of the stack that the rows are of; no pixel is copied."""
-
-    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self.metadata = metadata
 
     def save(self, data: ImagePart) -> None:
         stack_file = getattr(data.stack, "filename", None)
@@ -262,9 +250,3 @@ class ImagePartDataset(AbstractDataset[ImagePart, ImagePart]):
         pixels = rows["pixels"].tolist() if rows is not None else file_id(Path(part.stack.filename))  # type: ignore[attr-defined]
         table = part.table.drop(columns=["row", "sha256"], errors="ignore")
         return value_id([pixels, part.stack.shape[1:], table.to_dict("list")])
-
-    def _exists(self) -> bool:
-        return self._filepath.is_file()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
