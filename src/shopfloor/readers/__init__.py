@@ -159,13 +159,10 @@ def list_category(
     """List the images and masks of one category, without opening them.
 
     Args:
-        reader: As for ``load_reader``.
-        root: Dataset root, None for the reader's default place.
-        dataset: Name of the dataset.
+        reader, root, dataset, project_page: As for ``list_categories``.
         category: Name of the category.
         options: Options of the reader; every reader has ``strict_counts``, which makes counts that differ from the
             published ones an error.
-        project_page: Where the dataset comes from, for messages.
 
     Returns:
         The category, with what its layout shows to be wrong among its findings.

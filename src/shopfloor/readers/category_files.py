@@ -10,6 +10,9 @@ from typing import Literal
 from shopfloor.readers.findings import Finding
 from shopfloor.readers.types import Sample
 
+#: Splits and labels that images are counted by.
+COUNTED = (("train", "good"), ("train", "bad"), ("val", "good"), ("test", "good"), ("test", "bad"))
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -34,13 +37,7 @@ class Expected:
     @property
     def counts(self) -> dict[tuple[str, str], int]:
         """Numbers by (split, label), those that are known."""
-        numbers = {
-            ("train", "good"): self.train_good,
-            ("train", "bad"): self.train_bad,
-            ("val", "good"): self.val_good,
-            ("test", "good"): self.test_good,
-            ("test", "bad"): self.test_bad,
-        }
+        numbers = {(split, label): getattr(self, f"{split}_{label}") for split, label in COUNTED}
         return {place: number for place, number in numbers.items() if number is not None}
 
 

@@ -11,20 +11,10 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from shopfloor.readers import image_checks, mask_checks, split_checks
 from shopfloor.readers.category_files import CategoryFiles
 from shopfloor.readers.findings import DatasetError, Finding
-from shopfloor.readers.image_checks import image_mode, image_size, image_unreadable
 from shopfloor.readers.index_table import build_index
-from shopfloor.readers.mask_checks import (
-    mask_empty,
-    mask_missing,
-    mask_on_good,
-    mask_orphan,
-    mask_size,
-    mask_unreadable,
-    mask_values,
-)
-from shopfloor.readers.split_checks import bad_in_train, count_mismatch, duplicates, name_collision, split_empty
 from shopfloor.readers.types import FileFacts
 
 if TYPE_CHECKING:
@@ -35,21 +25,21 @@ logger = logging.getLogger(__name__)
 Check = Callable[[CategoryFiles, "pd.DataFrame", Mapping[str, FileFacts]], Iterator[Finding]]
 
 COMMON_CHECKS: tuple[Check, ...] = (
-    name_collision,
-    split_empty,
-    bad_in_train,
-    count_mismatch,
-    image_unreadable,
-    image_mode,
-    image_size,
-    mask_missing,
-    mask_orphan,
-    mask_unreadable,
-    mask_size,
-    mask_empty,
-    mask_on_good,
-    mask_values,
-    duplicates,
+    split_checks.name_collision,
+    split_checks.split_empty,
+    split_checks.bad_in_train,
+    split_checks.count_mismatch,
+    image_checks.image_unreadable,
+    image_checks.image_mode,
+    image_checks.image_size,
+    mask_checks.mask_missing,
+    mask_checks.mask_orphan,
+    mask_checks.mask_unreadable,
+    mask_checks.mask_size,
+    mask_checks.mask_empty,
+    mask_checks.mask_on_good,
+    mask_checks.mask_values,
+    split_checks.duplicates,
 )
 """Checks that hold for every dataset; a reader adds its own findings through ``CategoryFiles.findings``."""
 

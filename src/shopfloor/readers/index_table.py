@@ -73,8 +73,7 @@ def build_index(
     """Build the index table of one category.
 
     Args:
-        dataset: Name of the dataset.
-        category: Name of the category.
+        dataset, category: Names for the columns.
         samples: Its images, in any order.
         has_pixel_labels: Whether the category comes with masks.
         facts: What was measured of every image and mask, by relative path.
@@ -89,13 +88,9 @@ def build_index(
         image, masks = facts[sample.image], [facts[mask] for mask in sample.masks]
         rows.append(
             {
+                **vars(sample),
                 "dataset": dataset,
                 "category": category,
-                "split": sample.split,
-                "label": sample.label,
-                "defect_type": sample.defect_type,
-                "domain": sample.domain,
-                "image": sample.image,
                 "masks": join_paths(sample.masks),
                 "width": image.width,
                 "height": image.height,

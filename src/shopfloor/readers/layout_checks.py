@@ -1,4 +1,7 @@
-"""Checks of what a reader finds before any file is opened: folders, categories, lists of files."""
+"""Checks of what a reader finds before any file is opened: folders, categories, lists of files.
+
+``dataset`` and ``category`` are their names, for the text; either may be empty.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +16,21 @@ from shopfloor.readers.index_table import byte_order
 def require_root(dataset: str, root: Path, project_page: str = "") -> None:
     """Refuse a root that is not a readable folder.
 
-    Args:
-        dataset: Name of the dataset, may be empty.
-        root: The configured root.
-        project_page: Where the dataset comes from, for the text.
-
     Raises:
         DatasetError: ``ROOT_MISSING``.
     """
+    if root.is_dir() and os.access(root, os.R_OK | os.X_OK):
+        return
     action = "Set the path in the configuration"
     if project_page:
         action = f"Download the dataset from {project_page} and set the path in the configuration"
     if not root.exists():
-        raise DatasetError(Finding("ROOT_MISSING", dataset, "", f"folder {root} does not exist", action=action))
-    if not root.is_dir():
-        raise DatasetError(Finding("ROOT_MISSING", dataset, "", f"{root} is not a folder", action=action))
-    if not os.access(root, os.R_OK | os.X_OK):
-        raise DatasetError(
-            Finding("ROOT_MISSING", dataset, "", f"folder {root} is not readable", action="Change its permissions")
-        )
+        what = f"folder {root} does not exist"
+    elif not root.is_dir():
+        what = f"{root} is not a folder"
+    else:
+        what, action = f"folder {root} is not readable", "Change its permissions"
+    raise DatasetError(Finding("ROOT_MISSING", dataset, "", what, action=action))
 
 
 def layout_unknown(dataset: str, root: Path, expected: str, right: Path | None = None) -> Finding:
@@ -48,8 +47,7 @@ def require_category(dataset: str, category: str, available: Mapping[str, str]) 
     """Refuse a category that the root does not hold.
 
     Args:
-        dataset: Name of the dataset.
-        category: The category asked for.
+        dataset, category: What is asked for.
         available: Folder of each category; named where it is not called like the category.
 
     Raises:
@@ -85,9 +83,7 @@ def missing_files(
     """``FILE_MISSING`` for the files that a split file names.
 
     Args:
-        dataset: Name of the dataset.
-        category: Name of the category.
-        root: Dataset root.
+        dataset, category, root: Where the files are.
         named: Line in the split file of each file, by path relative to the root.
         source: Name of the split file.
         unit: What the numbers count.
@@ -137,8 +133,7 @@ def split_file_invalid(
     """``SPLITFILE_INVALID``: one finding for all that is wrong with a file.
 
     Args:
-        dataset: Name of the dataset.
-        category: Name of the category, may be empty.
+        dataset, category: What the file is of.
         source: Name of the split file.
         problems: Line number and reason of each; none gives no finding.
         expected: What the file must have, e.g. ``columns image, split, label``.

@@ -30,16 +30,8 @@ def _expected(train: int, test: int, **defects: int) -> Expected:
 EXPECTED = {
     "bottle": _expected(209, 20, broken_large=20, broken_small=22, contamination=21),
     "cable": _expected(
-        224,
-        58,
-        bent_wire=13,
-        cable_swap=12,
-        combined=11,
-        cut_inner_insulation=14,
-        cut_outer_insulation=10,
-        missing_cable=12,
-        missing_wire=10,
-        poke_insulation=10,
+        224, 58, bent_wire=13, cable_swap=12, combined=11, cut_inner_insulation=14, cut_outer_insulation=10,
+        missing_cable=12, missing_wire=10, poke_insulation=10,
     ),
     "capsule": _expected(219, 23, crack=23, faulty_imprint=22, poke=21, scratch=23, squeeze=20),
     "carpet": _expected(280, 28, color=19, cut=17, hole=17, metal_contamination=17, thread=19),
@@ -56,17 +48,10 @@ EXPECTED = {
     "transistor": _expected(213, 60, bent_lead=10, cut_lead=10, damaged_case=10, misplaced=10),
     "wood": _expected(247, 19, color=8, combined=11, hole=10, liquid=10, scratch=21),
     "zipper": _expected(
-        240,
-        32,
-        broken_teeth=19,
-        combined=16,
-        fabric_border=17,
-        fabric_interior=16,
-        rough=17,
-        split_teeth=18,
+        240, 32, broken_teeth=19, combined=16, fabric_border=17, fabric_interior=16, rough=17, split_teeth=18,
         squeezed_teeth=16,
     ),
-}
+}  # fmt: skip
 
 
 def categories(root: Path) -> dict[str, str]:

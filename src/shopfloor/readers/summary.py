@@ -6,25 +6,17 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from shopfloor.readers.category_files import Expected
+from shopfloor.readers.category_files import COUNTED, Expected
 from shopfloor.readers.findings import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COUNTED = (("train", "good"), ("train", "bad"), ("val", "good"), ("test", "good"), ("test", "bad"))
 COUNT_COLUMNS = [f"{split}_{label}{suffix}" for split, label in COUNTED for suffix in ("", "_expected")]
 SUMMARY_COLUMNS = [
-    "dataset",
-    "category",
-    "status",
-    "codes",
+    *("dataset", "category", "status", "codes"),
     *COUNT_COLUMNS,
-    "sizes",
-    "pixel_labels",
-    "licence",
-    "project_page",
-    "note",
+    *("sizes", "pixel_labels", "licence", "project_page", "note"),
 ]
 
 

@@ -29,19 +29,9 @@ LAYOUT = "<NN> <product name>/train/good, .../test/<defect>, .../ground_truth/<d
 
 #: The categories of the benchmark; some begin with a number of their own.
 SUBSET = (
-    "3_pole_socket_housing",
-    "cylinder_screw",
-    "damper_large",
-    "dsub_connector",
-    "mains_tester",
-    "pcb",
-    "retractor",
-    "ring_cable_lug",
-    "tack",
-    "terminal_block_a",
-    "threaded_fitting",
-    "valve_handle_blue",
-)
+    "3_pole_socket_housing", "cylinder_screw", "damper_large", "dsub_connector", "mains_tester", "pcb", "retractor",
+    "ring_cable_lug", "tack", "terminal_block_a", "threaded_fitting", "valve_handle_blue",
+)  # fmt: skip
 EXPECTED: Mapping[str, Expected] = {}
 
 

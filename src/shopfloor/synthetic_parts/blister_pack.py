@@ -67,17 +67,7 @@ class _Pack:
 
 
 def draw(part: np.random.Generator, damage: np.random.Generator, defect: str, size: int) -> tuple[Field, Field]:
-    """Draw one pack.
-
-    Args:
-        part: Randomness of the pack, its position and its foil.
-        damage: Randomness of the defect.
-        defect: One of ``DEFECTS`` or ``good``.
-        size: Side in pixels.
-
-    Returns:
-        Scene (size, size, 3), linear RGB, and the opacity of the defect (size, size), 0..1.
-    """
+    """Draw one pack; ``part`` is the randomness of the pack, its position and its foil."""
     cells = COLUMNS * ROWS
     pack = _Pack(
         centre=FRAME / 2 + part.normal(0, 1.8, 2),

@@ -46,17 +46,7 @@ class _Pose:
 
 
 def draw(part: np.random.Generator, damage: np.random.Generator, defect: str, size: int) -> tuple[Field, Field]:
-    """Draw one ring.
-
-    Args:
-        part: Randomness of the part, its position and its light.
-        damage: Randomness of the defect.
-        defect: One of ``DEFECTS`` or ``good``.
-        size: Side in pixels.
-
-    Returns:
-        Scene (size, size, 3), linear RGB, and the opacity of the defect (size, size), 0..1.
-    """
+    """Draw one ring; ``part`` is the randomness of the ring, its position and its light."""
     pose = _Pose(
         x=FRAME / 2 + part.normal(0, 2.0),
         y=FRAME / 2 + part.normal(0, 2.0),
