@@ -35,8 +35,7 @@ def clean_split(index: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         SplitError: Both hold an image of the same content.
     """
     good_train, test = _parts(index)
-    _check_disjoint(index, good_train, test)
-    return _table(index, good_train), _table(index, test)
+    return _disjoint_tables(index, good_train, test)
 
 
 def noisy_split(
@@ -64,22 +63,13 @@ def noisy_split(
         SplitError: Fewer than ``minimum_bad`` bad test images would remain.
     """
     good_train, test = _parts(index)
-    is_bad = (index["label"] == "bad").to_numpy()
-    bad_test = test[is_bad[test]]
     count = noise_count(len(good_train), noise_percent)
     removed = _permuted(index, good_train, seed, "good")[:count]
-    moved = _permuted(index, bad_test, seed, "bad")[:count]
-
-    left, twins = _without_twins(index, test, moved)
     remedy = f"Leave {noise_percent:g} % out of noisy_labels.noise_percent for this dataset"
-    _require_bad(index, count, bad_test, left, minimum_bad, remedy)
-    train = np.union1d(np.setdiff1d(good_train, removed), moved)
-    _check_disjoint(index, train, left)
-    return (
-        _table(index, train).assign(label="good", defect_type="good"),
-        _table(index, left),
-        _draw_table(index, {"removed_from_train": removed, "moved_to_train": moved, "removed_from_test": twins}),
-    )
+    moved, left, twins = _move_bad(index, test, count, seed, minimum_bad, remedy)
+    train, test_table = _disjoint_tables(index, np.union1d(np.setdiff1d(good_train, removed), moved), left)
+    draw = _draw_table(index, {"removed_from_train": removed, "moved_to_train": moved, "removed_from_test": twins})
+    return train.assign(label="good", defect_type="good"), test_table, draw
 
 
 def noise_count(good_train: int, noise_percent: float) -> int:
@@ -105,9 +95,8 @@ def share_split(index: pd.DataFrame, percent: float, seed: int) -> tuple[pd.Data
     good_train, test = _parts(index)
     order = _permuted(index, good_train, seed, "good")
     kept = np.sort(order[: noise_count(len(good_train), percent)])
-    _check_disjoint(index, kept, test)
-    removed = order[len(kept) :]
-    return _table(index, kept), _table(index, test), _draw_table(index, {"removed_from_train": removed})
+    draw = _draw_table(index, {"removed_from_train": order[len(kept) :]})
+    return *_disjoint_tables(index, kept, test), draw
 
 
 def supervised_split(
@@ -130,20 +119,14 @@ def supervised_split(
         SplitError: Too few bad images, or no bad training image where all of them are asked for.
     """
     good_train, test = _parts(index)
-    is_bad = (index["label"] == "bad").to_numpy()
     if bad_images == "train":
-        moved = _bad_train(index, "supervised")
-        train = np.union1d(good_train, moved)
-        _check_disjoint(index, train, test)
-        return _table(index, train), _table(index, test), _draw_table(index, {"moved_to_train": moved[:0]})
-    bad_test = test[is_bad[test]]
-    moved = _permuted(index, bad_test, seed, "bad")[: int(bad_images)]
-    left, twins = _without_twins(index, test, moved)
-    _require_bad(index, int(bad_images), bad_test, left, minimum_bad, "Ask for fewer in supervised.bad_images")
-    train = np.union1d(good_train, moved)
-    _check_disjoint(index, train, left)
-    draw = _draw_table(index, {"moved_to_train": moved, "removed_from_test": twins})
-    return _table(index, train), _table(index, left), draw
+        bad, left = _bad_train(index, "supervised"), test
+        drawn = {"moved_to_train": bad[:0]}
+    else:
+        remedy = "Ask for fewer in supervised.bad_images"
+        bad, left, twins = _move_bad(index, test, int(bad_images), seed, minimum_bad, remedy)
+        drawn = {"moved_to_train": bad, "removed_from_test": twins}
+    return *_disjoint_tables(index, np.union1d(good_train, bad), left), _draw_table(index, drawn)
 
 
 def holdout_split(
@@ -173,11 +156,10 @@ def holdout_split(
     train = np.setdiff1d(good_train, good)
     if not len(train):
         raise SplitError(f"[SPLIT_EMPTY] {_place(index)}: {percent:g} % held out leaves no good image for training.")
-    _check_disjoint(index, train, test)
-    _check_disjoint(index, held_out, test)
+    train_table, test_table = _disjoint_tables(index, train, test)
+    held_out_table, _ = _disjoint_tables(index, held_out, test)
     _check_disjoint(index, train, held_out, "training", "validation")
-    draw = _draw_table(index, {"held_out": held_out})
-    return _table(index, train), _table(index, held_out), _table(index, test), draw
+    return train_table, held_out_table, test_table, _draw_table(index, {"held_out": held_out})
 
 
 def _bad_train(index: pd.DataFrame, experiment: str) -> np.ndarray:
@@ -191,27 +173,28 @@ def _bad_train(index: pd.DataFrame, experiment: str) -> np.ndarray:
     return bad
 
 
-def _without_twins(index: pd.DataFrame, test: np.ndarray, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What is left of the test set when images move to training, and the twins that leave it with them.
+def _move_bad(
+    index: pd.DataFrame, test: np.ndarray, count: int, seed: int, minimum_bad: int, remedy: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw bad test images that move to training: them, what is left of the test set, and its twins.
 
-    A test image with the same content as a moved one would be tested on after training.
+    A twin is a test image with the same content as a moved one; it would be tested on after training.
+
+    Raises:
+        SplitError: Too few bad test images exist or are left.
     """
-    content = index["sha256"].to_numpy()
-    left = np.setdiff1d(test, moved)
-    twins = left[np.isin(content[left], content[moved])]
-    return np.setdiff1d(left, twins), twins
-
-
-def _require_bad(
-    index: pd.DataFrame, count: int, bad_test: np.ndarray, left: np.ndarray, minimum_bad: int, remedy: str
-) -> None:
-    """Refuse a draw that leaves too few bad test images."""
-    bad_left = int((index["label"].to_numpy()[left] == "bad").sum())
-    if len(bad_test) < count or bad_left < minimum_bad:
+    is_bad, content = (index["label"] == "bad").to_numpy(), index["sha256"].to_numpy()
+    bad_test = test[is_bad[test]]
+    moved = _permuted(index, bad_test, seed, "bad")[:count]
+    stays = np.setdiff1d(test, moved)
+    is_twin = np.isin(content[stays], content[moved])
+    left = stays[~is_twin]
+    if len(bad_test) < count or is_bad[left].sum() < minimum_bad:
         raise SplitError(
             f"[TOO_FEW_BAD] {_place(index)}: {count} bad test images are to be moved to training, {len(bad_test)} "
             f"exist and {minimum_bad} must remain. {remedy}, or add bad test images."
         )
+    return moved, left, stays[is_twin]
 
 
 def _place(index: pd.DataFrame) -> str:
@@ -246,6 +229,11 @@ def _check_disjoint(
             f"[{code}] {_place(index)}: {len(shared)} {first} images are also {second} images (first: "
             f"{index.iloc[shared[0]]['image']}). Results would be invalid; remove the copies."
         )
+
+
+def _disjoint_tables(index: pd.DataFrame, train: np.ndarray, test: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+    _check_disjoint(index, train, test)
+    return _table(index, train), _table(index, test)
 
 
 def _table(index: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
