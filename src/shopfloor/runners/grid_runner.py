@@ -14,8 +14,10 @@ import logging
 import signal
 import threading
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -24,11 +26,12 @@ from kedro.pipeline import Pipeline
 from kedro.runner import AbstractRunner
 from pluggy import PluginManager
 
+from shopfloor.catalog.atomic_write import final_name, remove
+from shopfloor.catalog.traces import TracesDataset
 from shopfloor.runners.cells import only
 from shopfloor.runners.failures import EmptyGridError
-from shopfloor.runners.freshness import Freshness
+from shopfloor.runners.freshness import Freshness, file_of
 from shopfloor.runners.lock import hold
-from shopfloor.runners.partial_files import remove_partial_files
 from shopfloor.runners.progress import Progress
 from shopfloor.runners.refusals import Accepted, refuse_changed_folders, refuse_outdated_inputs, refuse_untraced
 from shopfloor.runners.run_state import RunState
@@ -94,7 +97,7 @@ class GridRunner(AbstractRunner):
             nodes = [node for each in whole for node in each.nodes]
             freshness = Freshness(nodes, part.nodes, catalog, self.accepted.hash_everything)
             part = self._to_do(part, freshness, only_missing_outputs)
-            remove_partial_files(part, catalog)
+            _remove_partial_files(part, traces, catalog)
             self._prepared = freshness, only_missing_outputs
             return super().run(part, catalog, hook_manager, run_id)
 
@@ -138,6 +141,18 @@ class GridRunner(AbstractRunner):
             logger.warning("Interrupted. The same command with --only-missing-outputs goes on from here.")
             raise
         state.close()
+
+
+def _remove_partial_files(pipeline: Pipeline, traces: TracesDataset, catalog: CatalogProtocol) -> None:
+    """Remove what killed runs had begun to write of a pipeline's results and traces."""
+    made = (file_of(catalog, name) for name in pipeline.all_outputs())
+    wanted: dict[Path, set[str]] = defaultdict(set)
+    for path in (*(traces.path(node.name) for node in pipeline.nodes), *filter(None, made)):
+        wanted[path.parent].add(path.name)
+    for folder, files in wanted.items():
+        for partial in folder.glob(".partial-*"):
+            if final_name(partial) in files:
+                remove(partial)
 
 
 @contextmanager
