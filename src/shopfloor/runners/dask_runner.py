@@ -43,13 +43,9 @@ class DaskRunner(GridRunner):
     """Runs a grid on Dask workers.
 
     Args:
-        address: Address of the scheduler of a running cluster.
-        gpus: Start this many workers on this machine, each with a GPU. 0 trains on CPUs.
-        workers: Start this many workers on this machine that use its CPUs.
-        memory_limit: Most memory of each worker that is started, e.g. ``8GiB``.
-        threads: Threads for computing of each worker that is started.
-        shard: Part of the grid to make, e.g. ``3/8``.
-        is_async: Without effect.
+        address, gpus, workers, memory_limit, threads: Where the nodes run, see
+            :class:`~shopfloor.runners.dask_cluster.ClusterOptions`.
+        shard, is_async: As for :class:`~shopfloor.runners.grid_runner.GridRunner`.
 
     Raises:
         ClusterError: They do not go together.
