@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 import click
 from anomalib.models import AnomalibModule
@@ -13,12 +13,14 @@ from anomalib.models.components import TimmFeatureExtractor
 from torch import nn
 from torchvision.transforms.v2 import CenterCrop, Compose, Normalize
 
+from shopfloor.detectors.anomalib_parts import AnomalibParts
 from shopfloor.detectors.errors import DetectorError
 from shopfloor.detectors.pre_processing import steps_of
 
 # Thresholds, metrics and pictures are made from the stored raw scores, not by the detector (protocol 2.3).
 _LEFT_OUT = ("post_processor", "evaluator", "visualizer")
 _SET_HERE = ("pre_processor", *_LEFT_OUT)
+_PARTS = (Unpack[AnomalibParts], "Unpack[AnomalibParts]")  # the second where annotations are not evaluated
 
 
 class Blueprint(TypedDict):
@@ -99,13 +101,18 @@ def _import_class(class_path: str) -> type[AnomalibModule]:
 
 
 def _accepted_arguments(class_path: str, detector_class: type[AnomalibModule]) -> list[str]:
-    parameters = list(inspect.signature(detector_class.__init__).parameters.values())[1:]
-    if any(parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) for parameter in parameters):
-        raise DetectorError(
-            f"Detector {class_path} takes *args or **kwargs, so its settings cannot be checked. "
-            "Give its constructor named arguments only."
-        )
-    return [parameter.name for parameter in parameters]
+    accepted: list[str] = []
+    for parameter in list(inspect.signature(detector_class.__init__).parameters.values())[1:]:
+        if parameter.annotation in _PARTS:
+            accepted += AnomalibParts.__annotations__
+        elif parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise DetectorError(
+                f"Detector {class_path} takes *args or **kwargs, so its settings cannot be checked. "
+                "Give its constructor named arguments only."
+            )
+        else:
+            accepted.append(parameter.name)
+    return accepted
 
 
 def _check_arguments(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from anomalib.data import Batch
-from anomalib.metrics import Evaluator
 from anomalib.models.image.csflow.lightning_model import Csflow as AnomalibCsflow
 from anomalib.models.image.csflow.loss import CsFlowLoss
-from anomalib.post_processing import PostProcessor
-from anomalib.visualization import Visualizer
-from torch import nn
 
+from shopfloor.detectors.anomalib_parts import AnomalibParts
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.csflow.loss import PerImageLoss
 from shopfloor.detectors.csflow.torch_model import CsflowModel
@@ -45,10 +42,7 @@ class Csflow(AnomalibCsflow):
         clamp: Bound of the coupling blocks' log-scales, up to a constant factor.
         log_determinant: ``batch``, anomalib's and the benchmark's, or ``image``, the original's (a deviation from the
             benchmark): what the loss takes for an image's log-determinant.
-        pre_processor: As in anomalib.
-        post_processor: As in anomalib.
-        evaluator: As in anomalib.
-        visualizer: As in anomalib.
+        **parts: As in anomalib.
 
     Raises:
         DetectorError: If these do not fit together, or the pre-processor does not resize the images.
@@ -56,7 +50,7 @@ class Csflow(AnomalibCsflow):
 
     model: CsflowModel
 
-    def __init__(  # noqa: PLR0913, PLR0917 (anomalib's arguments and the network's)
+    def __init__(
         self,
         backbone: str = "torchvision/efficientnet_b5.IMAGENET1K_V1",
         layer: str = "features.6.8",
@@ -65,19 +59,14 @@ class Csflow(AnomalibCsflow):
         n_coupling_blocks: int = 4,
         clamp: int = 3,
         log_determinant: str = "batch",
-        pre_processor: nn.Module | bool = True,
-        post_processor: PostProcessor | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **parts: Unpack[AnomalibParts],
     ) -> None:
         if log_determinant not in _LOSSES:
             raise DetectorError(f"log_determinant is {log_determinant!r}. Give one of: {', '.join(_LOSSES)}.")
         if n_coupling_blocks < 1:
             raise DetectorError(f"n_coupling_blocks is {n_coupling_blocks}, but must be 1 at least.")
         # Not anomalib's own constructor: it always asks torchvision for EfficientNet-B5 and its weights.
-        super(AnomalibCsflow, self).__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
+        super(AnomalibCsflow, self).__init__(**parts)
         if self.input_size is None:
             raise DetectorError("Csflow needs a pre-processor that resizes the images to a fixed size.")
         self.model = CsflowModel(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from anomalib.data import Batch
 from anomalib.metrics import Evaluator
-from anomalib.post_processing import PostProcessor
-from anomalib.visualization import Visualizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import nn
 
+from shopfloor.detectors.anomalib_parts import AnomalibParts
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.deviation import DeviationLoss, at_least_two
 from shopfloor.detectors.devnet.rotation import rotate_each
@@ -43,10 +41,7 @@ class DevNet(OneClassModule):
         layer: Name of the stage whose positions are scored, as a rule the last.
         pre_trained: Whether the network is given ImageNet weights to start from.
         rotation: Whether each training image is rotated by a random angle.
-        pre_processor: As in anomalib.
-        post_processor: As in anomalib.
-        evaluator: As in anomalib.
-        visualizer: As in anomalib.
+        **parts: As in anomalib.
 
     Raises:
         DetectorError: If the network has no such stage.
@@ -60,14 +55,9 @@ class DevNet(OneClassModule):
         layer: str = "layer4",
         pre_trained: bool = True,
         rotation: bool = True,
-        pre_processor: nn.Module | bool = True,
-        post_processor: PostProcessor | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **parts: Unpack[AnomalibParts],
     ) -> None:
-        super().__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
+        super().__init__(**parts)
         self.model = DevNetModel(backbone, layer, pre_trained)
         self.loss = DeviationLoss()
         self.rotation = rotation

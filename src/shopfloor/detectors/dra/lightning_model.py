@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from anomalib.data import Batch
 from anomalib.metrics import Evaluator
-from anomalib.post_processing import PostProcessor
-from anomalib.visualization import Visualizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import nn
 from torch.utils.data import DataLoader
 
+from shopfloor.detectors.anomalib_parts import AnomalibParts
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.deviation import at_least_two
 from shopfloor.detectors.dra.loss import DraLoss
@@ -54,10 +52,7 @@ class Dra(OneClassModule):
             batch draws new ones, so scores depend on the batch an image is in.
         reference_pool: Good training images to draw the references of test batches from, at least 5; fewer are kept if
             there are fewer, and only 5 with ``normal_references``.
-        pre_processor: As in anomalib.
-        post_processor: As in anomalib.
-        evaluator: As in anomalib.
-        visualizer: As in anomalib.
+        **parts: As in anomalib.
 
     Raises:
         DetectorError: If the network has no such stage.
@@ -66,23 +61,18 @@ class Dra(OneClassModule):
 
     model: DraModel
 
-    def __init__(  # noqa: PLR0913, PLR0917 (anomalib's arguments)
+    def __init__(
         self,
         backbone: str = "resnet18.tv_in1k",
         layer: str = "layer4",
         pre_trained: bool = True,
         normal_references: bool = False,
         reference_pool: int = 64,
-        pre_processor: nn.Module | bool = True,
-        post_processor: PostProcessor | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **parts: Unpack[AnomalibParts],
     ) -> None:
         if reference_pool < N_REFERENCES:
             raise ValueError(f"reference_pool must be at least {N_REFERENCES}, but is {reference_pool}.")
-        super().__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
+        super().__init__(**parts)
         self.model = DraModel(backbone, layer, pre_trained, normal_references)
         self.loss = DraLoss()
         self.reference_pool = reference_pool

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from anomalib.data import Batch
-from anomalib.metrics import Evaluator
 from anomalib.models import Draem as AnomalibDraem
-from anomalib.post_processing import PostProcessor
-from anomalib.visualization import Visualizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
-from torch import nn
 
+from shopfloor.detectors.anomalib_parts import AnomalibParts
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.draem.loss import DraemLoss
 from shopfloor.detectors.draem.synthetic_anomalies import SyntheticAnomalies, rotate_some
@@ -46,10 +43,7 @@ class Draem(AnomalibDraem):
         texture_folder: Folder of texture images for the synthetic defects, e.g. the Describable Textures Dataset.
             Needed for training only, and not if :meth:`use_textures` is called. Nothing is downloaded.
         beta: Range ``(low, high]`` of the weight of the texture within a synthetic defect, within [0, 1].
-        pre_processor: As in anomalib; square images of 64, 96, 128, ... pixels, not normalised.
-        post_processor: As in anomalib.
-        evaluator: As in anomalib.
-        visualizer: As in anomalib.
+        **parts: As in anomalib; the pre-processor gives square images of 64, 96, 128, ... pixels, not normalised.
 
     Raises:
         DetectorError: If the images are not square, smaller than 64 pixels, or no multiple of 32.
@@ -60,17 +54,12 @@ class Draem(AnomalibDraem):
         self,
         texture_folder: str | None = None,
         beta: Sequence[float] = (0.2, 1.0),
-        pre_processor: nn.Module | bool = True,
-        post_processor: PostProcessor | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **parts: Unpack[AnomalibParts],
     ) -> None:
         if len(beta) != 2 or not 0 <= beta[0] <= beta[1] <= 1:
             raise ValueError(f"beta must be two numbers, 0 <= low <= high <= 1, but is {beta}.")
         # Not anomalib's own constructor: it downloads textures.
-        super(AnomalibDraem, self).__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
+        super(AnomalibDraem, self).__init__(**parts)
         if self.input_size is not None:
             _check_size(*self.input_size)
         self.texture_folder = texture_folder

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from anomalib.data import Batch
 from anomalib.metrics import Evaluator
-from anomalib.post_processing import PostProcessor
-from anomalib.visualization import Visualizer
-from torch import nn
 
+from shopfloor.detectors.anomalib_parts import AnomalibParts
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.feature_classifier.torch_model import FeatureClassifierModel
 from shopfloor.detectors.image_score_evaluator import image_score_evaluator
@@ -29,10 +27,7 @@ class FeatureClassifier(OneClassModule):
         layers: Its layers; global mean and global maximum of each are the features.
         pre_trained: Whether the network is given ImageNet weights.
         regularisation: scikit-learn's C, above 0: the smaller, the stronger the pull of the coefficients to zero.
-        pre_processor: As in anomalib.
-        post_processor: As in anomalib.
-        evaluator: As in anomalib.
-        visualizer: As in anomalib.
+        **parts: As in anomalib.
     """
 
     model: FeatureClassifierModel
@@ -43,16 +38,11 @@ class FeatureClassifier(OneClassModule):
         layers: Sequence[str] = ("layer2", "layer3", "layer4"),
         pre_trained: bool = True,
         regularisation: float = 1.0,
-        pre_processor: nn.Module | bool = True,
-        post_processor: PostProcessor | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **parts: Unpack[AnomalibParts],
     ) -> None:
         if not regularisation > 0:
             raise ValueError(f"regularisation must be above 0, but is {regularisation}.")
-        super().__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
+        super().__init__(**parts)
         self.model = FeatureClassifierModel(layers=layers, backbone=backbone, pre_trained=pre_trained)
         self.regularisation = regularisation
         self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []  # features and labels of each batch of this epoch

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from anomalib.data import Batch
-from anomalib.metrics import Evaluator
 from anomalib.models.image.glass.lightning_model import Glass as AnomalibGlass
-from anomalib.post_processing import PostProcessor
-from anomalib.visualization import Visualizer
 from torch import nn
 from torch.nn import functional
 
+from shopfloor.detectors.anomalib_parts import AnomalibParts
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.glass.spectrum import HYPERSPHERE, MANIFOLD, measure_points, strong_frequencies
 from shopfloor.detectors.glass.torch_model import GlassModel
@@ -66,10 +64,7 @@ class Glass(AnomalibGlass):
         radius_quantile: Quantile of the normal distances to the centre that is the hypersphere's radius.
         focal_loss_quantile_threshold: Share of the patches that the focal loss leaves out as too easy.
         mining: Whether there is gradient ascent at all.
-        pre_processor: As in anomalib.
-        post_processor: As in anomalib.
-        evaluator: As in anomalib.
-        visualizer: As in anomalib.
+        **parts: As in anomalib.
 
     Attributes:
         chosen_distribution: ``manifold`` or ``hypersphere``, from the start of the training on; None before.
@@ -96,16 +91,11 @@ class Glass(AnomalibGlass):
         radius_quantile: float = 0.75,
         focal_loss_quantile_threshold: float = 0.5,
         mining: bool = True,
-        pre_processor: nn.Module | bool = True,
-        post_processor: PostProcessor | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **parts: Unpack[AnomalibParts],
     ) -> None:
         _check_arguments(distribution, layers)
         # Not anomalib's own constructor: it would build its own network, and download textures.
-        super(AnomalibGlass, self).__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
+        super(AnomalibGlass, self).__init__(**parts)
         mean, std = self._extract_normalize_params()
         self.model = GlassModel(
             layers=layers,

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from anomalib.data import Batch
-from anomalib.metrics import Evaluator
-from anomalib.post_processing import PostProcessor
-from anomalib.visualization import Visualizer
-from torch import nn
 
+from shopfloor.detectors.anomalib_parts import AnomalibParts
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.inreach.positions import asymmetry
 from shopfloor.detectors.inreach.torch_model import InReaChModel
@@ -60,10 +57,7 @@ class InReaCh(OneClassModule):
             transpose by this mean square or more, in units of 0 to 255.
         positional_weight: Size of the entries that tell the position.
         filter_sigma: Standard deviation of the Gaussian that smooths the map, in pixels, above 0.
-        pre_processor: As in anomalib.
-        post_processor: As in anomalib.
-        evaluator: As in anomalib.
-        visualizer: As in anomalib.
+        **parts: As in anomalib.
 
     Raises:
         ValueError: If a number is outside its range.
@@ -86,10 +80,7 @@ class InReaCh(OneClassModule):
         positional_threshold: float = 1000.0,
         positional_weight: float = 5.0,
         filter_sigma: float = 13.0,
-        pre_processor: nn.Module | bool = True,
-        post_processor: PostProcessor | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **parts: Unpack[AnomalibParts],
     ) -> None:
         for name, value in (("assoc_depth", assoc_depth), ("min_channel_length", min_channel_length)):
             if value < 1:
@@ -97,9 +88,7 @@ class InReaCh(OneClassModule):
         for name, width in (("max_channel_std", max_channel_std), ("filter_sigma", filter_sigma)):
             if not width > 0:
                 raise ValueError(f"{name} must be above 0, but is {width}.")
-        super().__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
+        super().__init__(**parts)
         self.model = InReaChModel(
             layers=layers,
             backbone=backbone,

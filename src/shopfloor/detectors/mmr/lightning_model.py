@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from anomalib.data import ImageBatch
-from anomalib.metrics import Evaluator
-from anomalib.post_processing import PostProcessor
-from anomalib.visualization import Visualizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.optim import param_groups_weight_decay
 from torch import nn
 
+from shopfloor.detectors.anomalib_parts import AnomalibParts
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.mmr.augmentation import Augmentation
 from shopfloor.detectors.mmr.loss import MmrLoss
@@ -53,10 +51,7 @@ class Mmr(OneClassModule):
         encoder_pre_trained: Whether the vision transformer is given its pretrained weights.
         mask_ratio: Part of the patches that is masked in training, from 0 up to, but not, 1.
         augmentation: Whether training images are cropped and flipped at random.
-        pre_processor: As in anomalib.
-        post_processor: As in anomalib.
-        evaluator: As in anomalib.
-        visualizer: As in anomalib.
+        **parts: As in anomalib.
 
     Raises:
         DetectorError: If these do not fit together, or the pre-processor does not resize the images.
@@ -64,7 +59,7 @@ class Mmr(OneClassModule):
 
     model: MmrModel
 
-    def __init__(  # noqa: PLR0913, PLR0917 (anomalib's arguments and those of two networks)
+    def __init__(
         self,
         backbone: str = "wide_resnet50_2.tv_in1k",
         layers: Sequence[str] = ("layer1", "layer2", "layer3"),
@@ -73,14 +68,9 @@ class Mmr(OneClassModule):
         encoder_pre_trained: bool = True,
         mask_ratio: float = 0.4,
         augmentation: bool = True,
-        pre_processor: nn.Module | bool = True,
-        post_processor: PostProcessor | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **parts: Unpack[AnomalibParts],
     ) -> None:
-        super().__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
+        super().__init__(**parts)
         if self.input_size is None:
             raise DetectorError("Mmr needs a pre-processor that resizes the images to a fixed size.")
         self.model = MmrModel(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from anomalib.data import Batch
-from anomalib.metrics import Evaluator
-from anomalib.post_processing import PostProcessor
-from anomalib.visualization import Visualizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import nn
 
+from shopfloor.detectors.anomalib_parts import AnomalibParts
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.msflow.loss import MsflowLoss
 from shopfloor.detectors.msflow.schedule import learning_rate_factor
@@ -46,10 +43,7 @@ class Msflow(OneClassModule):
         blocks: Coupling blocks of each layer's parallel flow, 1 at least.
         padding: How the network's convolutions continue a map at the edges: ``reflect`` (public code) or ``zeros``.
         score_map: Map that the image score is taken from: ``additive`` (benchmark) or ``multiplicative`` (public code).
-        pre_processor: As in anomalib.
-        post_processor: As in anomalib.
-        evaluator: As in anomalib.
-        visualizer: As in anomalib.
+        **parts: As in anomalib.
 
     Raises:
         DetectorError: If these do not fit together, or the network lacks a layer.
@@ -57,7 +51,7 @@ class Msflow(OneClassModule):
 
     model: MsflowModel
 
-    def __init__(  # noqa: PLR0913, PLR0917 (the method's settings and anomalib's arguments)
+    def __init__(
         self,
         backbone: str = "wide_resnet50_2.tv_in1k",
         layers: Sequence[str] = ("layer1", "layer2", "layer3"),
@@ -65,14 +59,9 @@ class Msflow(OneClassModule):
         blocks: Sequence[int] = (2, 5, 8),
         padding: str = "reflect",
         score_map: str = "additive",
-        pre_processor: nn.Module | bool = True,
-        post_processor: PostProcessor | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **parts: Unpack[AnomalibParts],
     ) -> None:
-        super().__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
+        super().__init__(**parts)
         self.model = MsflowModel(
             backbone=backbone,
             layers=layers,

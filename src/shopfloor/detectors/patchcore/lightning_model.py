@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from anomalib.data import ImageBatch
-from anomalib.metrics import Evaluator
 from anomalib.models.image.patchcore.lightning_model import Patchcore as AnomalibPatchcore
-from anomalib.post_processing import PostProcessor
-from anomalib.visualization import Visualizer
 from torch import nn
 from tqdm import tqdm
 
+from shopfloor.detectors.anomalib_parts import AnomalibParts
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.patchcore.torch_model import PatchcoreModel
 from shopfloor.detectors.patchcore.training_patches import TrainingPatches
@@ -35,15 +33,12 @@ class Patchcore(AnomalibPatchcore):
         num_neighbors: Neighbours that re-weight the image score (equation 7); 1 switches the re-weighting off.
         kept_gb: Up to this size, in 10^9 bytes, the patches of all training images are kept while the coreset is
             chosen; above it those of the coreset are computed a second time. The results are the same up to rounding.
-        pre_processor: As in anomalib.
-        post_processor: As in anomalib.
-        evaluator: As in anomalib.
-        visualizer: As in anomalib.
+        **parts: As in anomalib.
     """
 
     model: PatchcoreModel
 
-    def __init__(  # noqa: PLR0913, PLR0917 (anomalib's arguments)
+    def __init__(
         self,
         backbone: str = "wide_resnet50_2.tv_in1k",
         layers: Sequence[str] = ("layer2", "layer3"),
@@ -51,15 +46,10 @@ class Patchcore(AnomalibPatchcore):
         coreset_sampling_ratio: float = 0.1,
         num_neighbors: int = 9,
         kept_gb: float = 1.0,
-        pre_processor: nn.Module | bool = True,
-        post_processor: PostProcessor | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **parts: Unpack[AnomalibParts],
     ) -> None:
         # Not anomalib's own constructor: it would build the backbone a second time.
-        super(AnomalibPatchcore, self).__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
+        super(AnomalibPatchcore, self).__init__(**parts)
         self.model = PatchcoreModel(
             layers=layers, backbone=backbone, pre_trained=pre_trained, num_neighbors=num_neighbors
         )

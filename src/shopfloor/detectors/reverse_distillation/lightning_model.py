@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from anomalib.data import Batch
-from anomalib.metrics import Evaluator
 from anomalib.models.image.reverse_distillation.lightning_model import (
     ReverseDistillation as AnomalibReverseDistillation,
 )
 from anomalib.models.image.reverse_distillation.loss import ReverseDistillationLoss
-from anomalib.post_processing import PostProcessor
-from anomalib.visualization import Visualizer
-from torch import nn
 
+from shopfloor.detectors.anomalib_parts import AnomalibParts
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.reverse_distillation.torch_model import ReverseDistillationModel
 
@@ -41,10 +38,7 @@ class ReverseDistillation(AnomalibReverseDistillation):
         pre_trained: Whether the encoder is given ImageNet weights.
         bottleneck_width: Width of the bottleneck's blocks: 64, anomalib's, or 128, the original's (not for
             ``resnet18`` and ``resnet34``).
-        pre_processor: As in anomalib.
-        post_processor: As in anomalib.
-        evaluator: As in anomalib.
-        visualizer: As in anomalib.
+        **parts: As in anomalib.
 
     Raises:
         DetectorError: If these do not fit together, or the pre-processor does not resize the images.
@@ -58,15 +52,10 @@ class ReverseDistillation(AnomalibReverseDistillation):
         layers: Sequence[str] = ("layer1", "layer2", "layer3"),
         pre_trained: bool = True,
         bottleneck_width: int = 64,
-        pre_processor: nn.Module | bool = True,
-        post_processor: PostProcessor | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **parts: Unpack[AnomalibParts],
     ) -> None:
         # Not anomalib's own constructor: it would build its own network first.
-        super(AnomalibReverseDistillation, self).__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
+        super(AnomalibReverseDistillation, self).__init__(**parts)
         if self.input_size is None:
             raise DetectorError("ReverseDistillation needs a pre-processor that resizes the images to a fixed size.")
         self.model = ReverseDistillationModel(

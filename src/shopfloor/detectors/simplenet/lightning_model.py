@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from anomalib.data import ImageBatch
-from anomalib.metrics import Evaluator
-from anomalib.post_processing import PostProcessor
-from anomalib.visualization import Visualizer
-from torch import nn
 
+from shopfloor.detectors.anomalib_parts import AnomalibParts
 from shopfloor.detectors.one_class_module import OneClassModule
 from shopfloor.detectors.simplenet.loss import TruncatedL1Loss
 from shopfloor.detectors.simplenet.torch_model import SimpleNetModel
@@ -48,10 +45,7 @@ class SimpleNet(OneClassModule):
         embedding_size: Entries of a patch's feature vector, before and after the adaptor, above 0.
         noise_std: Standard deviation of the noise, 0 or above.
         margin: Output beyond which, on its own side of zero, a patch costs nothing; 0 or above.
-        pre_processor: As in anomalib.
-        post_processor: As in anomalib.
-        evaluator: As in anomalib.
-        visualizer: As in anomalib.
+        **parts: As in anomalib.
 
     Raises:
         ValueError: If there is no layer or a number is out of its range.
@@ -59,7 +53,7 @@ class SimpleNet(OneClassModule):
 
     model: SimpleNetModel
 
-    def __init__(  # noqa: PLR0913, PLR0917 (anomalib's arguments)
+    def __init__(
         self,
         backbone: str = "wide_resnet50_2.tv_in1k",
         layers: Sequence[str] = ("layer2", "layer3"),
@@ -67,15 +61,10 @@ class SimpleNet(OneClassModule):
         embedding_size: int = 1536,
         noise_std: float = 0.015,
         margin: float = 0.5,
-        pre_processor: nn.Module | bool = True,
-        post_processor: PostProcessor | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **parts: Unpack[AnomalibParts],
     ) -> None:
         _check_arguments(layers, embedding_size, noise_std, margin)
-        super().__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
+        super().__init__(**parts)
         self.automatic_optimization = False  # Lightning's own goes with one optimiser only
         self.model = SimpleNetModel(
             layers=layers,
