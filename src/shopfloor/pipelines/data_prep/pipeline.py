@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from kedro.pipeline import Node, Pipeline
 
@@ -13,6 +14,7 @@ from shopfloor.runners.missing import TOLERANT
 from shopfloor.runners.ready_queue import FIRST
 
 STAGE = "data_prep"
+_node = partial(Node, namespace=STAGE)
 DATASET_SUMMARY = f"{STAGE}.datasets"
 TEXTURES_TAG = "textures"
 
@@ -57,34 +59,31 @@ def _folder(cell: Category) -> list[str]:
 
 
 def _render(cell: Category) -> Node:
-    return Node(
+    return _node(
         func=bind(nodes.render_parts, category=cell.category),
         inputs=cell.dataset_params,
         outputs=cell.names.folder,
         name=f"{cell.names.category_key}.render",
-        namespace=STAGE,
         tags=cell.data_tags,
     )
 
 
 def _measure(cell: Category) -> Node:
-    return Node(
+    return _node(
         func=bind(nodes.measure_files, dataset=cell.dataset, category=cell.category),
         inputs=[cell.dataset_params, *_folder(cell)],
         outputs=cell.names.files,
         name=f"{cell.names.category_key}.files",
-        namespace=STAGE,
         tags=cell.data_tags,
     )
 
 
 def _index(cell: Category) -> Node:
-    return Node(
+    return _node(
         func=bind(nodes.index_category, dataset=cell.dataset, category=cell.category),
         inputs=[cell.dataset_params, cell.names.files, *_folder(cell)],
         outputs=[cell.names.index, cell.names.check],
         name=f"{cell.names.category_key}.index",
-        namespace=STAGE,
         tags=cell.data_tags,
     )
 
@@ -99,23 +98,21 @@ def _summary(categories: list[Category]) -> Node:
         }
         for category in categories
     ]
-    return Node(
+    return _node(
         func=bind(nodes.summarise_datasets, categories=entries),
         inputs=[category.names.check for category in categories],
         outputs=DATASET_SUMMARY,
         name="summarise_datasets",
-        namespace=STAGE,
         tags=[TOLERANT, FIRST],
     )
 
 
 def _textures(cell: Cell) -> Node:
-    return Node(
+    return _node(
         func=bind(nodes.prepare_textures, name=cell.textures_entry, image_size=cell.image_size),
         inputs=f"params:textures.{cell.textures_entry}",
         outputs=cell.names.textures,
         name=f"{cell.names.textures_key}.prepare_textures",
-        namespace=STAGE,
         tags=TEXTURES_TAG,
     )
 
@@ -128,12 +125,11 @@ def _prepare(cell: Cell) -> list[Node]:
         (bind(nodes.report_resize, told=told), cell.names.resize_report),
     )
     return [
-        Node(
+        _node(
             func=bind(function, image_size=cell.image_size),
             inputs=[cell.names.index, cell.dataset_params, *_folder(cell)],
             outputs=output,
             name=f"{cell.names.images_key}.{function.__name__}",
-            namespace=STAGE,
             tags=cell.data_tags,
         )
         for function, output in steps

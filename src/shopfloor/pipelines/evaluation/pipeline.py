@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from kedro.pipeline import Node, Pipeline
 
@@ -12,6 +13,7 @@ from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import Cell, each_once
 
 STAGE = "evaluation"
+_node = partial(Node, namespace=STAGE)
 
 
 def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
@@ -28,18 +30,17 @@ def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
 
 
 def _predict(cell: Cell) -> Node:
-    return Node(
+    return _node(
         func=nodes.predict_maps if cell.gives_maps else nodes.predict_scores,
         inputs=[cell.names.checkpoint, cell.names.test_images, cell.names.detector_params],
         outputs=[*([cell.names.maps] if cell.gives_maps else []), cell.names.scores, cell.names.predict_record],
         name=cell.names.predict_key,
-        namespace=STAGE,
         tags=[*cell.tags, "gpu"],
     )
 
 
 def _measure(cell: Cell) -> Node:
-    return Node(
+    return _node(
         func=bind(nodes.measure, coordinates=cell.coordinates, metrics=list(METRICS), apart=cell.measured_apart),
         inputs={
             "scores": cell.names.scores,
@@ -48,13 +49,12 @@ def _measure(cell: Cell) -> Node:
         },
         outputs=cell.names.metrics,
         name=f"{cell.names.measure_key}.measure",
-        namespace=STAGE,
         tags=cell.tags,
     )
 
 
 def _examples(cell: Cell) -> Node:
-    return Node(
+    return _node(
         func=nodes.show_examples,
         inputs=[
             cell.names.test_images,
@@ -64,6 +64,5 @@ def _examples(cell: Cell) -> Node:
         ],
         outputs=[cell.names.examples, cell.names.score_histogram],
         name=f"{cell.names.predict_key}.examples",
-        namespace=STAGE,
         tags=cell.tags,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
@@ -17,6 +18,7 @@ from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import Cell, Condition, Drift, each_once
 
 STAGE = "perturbation"
+_node = partial(Node, namespace=STAGE)
 
 
 def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
@@ -28,11 +30,8 @@ def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
     }
     for cell in cells:
         if cell.common_draw:  # the draw whose test set is shared need not be trained on in this grid
-            splits[cell.names.split_key(cell.common_draw, cell.common_seed)] = (
-                cell,
-                cell.common_draw,
-                cell.common_seed,
-            )
+            drawn = cell.common_draw, cell.common_seed
+            splits[cell.names.split_key(*drawn)] = (cell, *drawn)
     drifting = [cell for cell in cells if cell.drift]
     segmented = [cell for cell in cells if cell.foreground_method != "none"]
     return Pipeline(
@@ -48,12 +47,11 @@ def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
 
 def _split(cell: Cell, condition: Condition, seed: int | None) -> Node:
     name = cell.names.split_key(condition, seed)
-    return Node(
+    return _node(
         func=bind(condition.make_split, seed=seed) if condition.is_drawn else condition.make_split,
         inputs=cell.names.index,
         outputs=[f"{STAGE}.{name}.{table}" for table in condition.tables],
         name=f"{name}.split",
-        namespace=STAGE,
         tags=[*cell.data_tags, condition.split],
     )
 
@@ -74,12 +72,11 @@ def _cut(cell: Cell) -> list[Node]:
 
 
 def _part(function: Callable[..., Any], cell: Cell, name: str, stack: str, table: str, part: str) -> Node:
-    return Node(
+    return _node(
         func=function,
         inputs=[stack, table],
         outputs=part,
         name=name,
-        namespace=STAGE,
         tags=[*cell.data_tags, cell.condition.split],
     )
 
@@ -87,20 +84,18 @@ def _part(function: Callable[..., Any], cell: Cell, name: str, stack: str, table
 def _find_foreground(cell: Cell) -> list[Node]:
     tags = [*cell.data_tags, cell.condition.split]
     return [
-        Node(
+        _node(
             func=bind(nodes.find_foreground, method=cell.foreground_method, category=cell.category),
             inputs=[cell.names.train_images, cell.dataset_params, "params:foreground"],
             outputs=cell.names.foreground,
             name=f"{cell.names.foreground_key}.find_foreground",
-            namespace=STAGE,
             tags=tags,
         ),
-        Node(
+        _node(
             func=nodes.show_foreground,
             inputs=[cell.names.train_images, cell.names.foreground],
             outputs=cell.names.foreground_preview,
             name=f"{cell.names.foreground_key}.show_foreground",
-            namespace=STAGE,
             tags=tags,
         ),
     ]
@@ -108,12 +103,11 @@ def _find_foreground(cell: Cell) -> list[Node]:
 
 def _draw_drift(cell: Cell) -> Node:
     drift = _drift_of(cell)
-    return Node(
+    return _node(
         func=bind(nodes.draw_drift, dataset=cell.dataset, category=cell.category, seed=drift.seed),
         inputs=[cell.names.test, drift.params],
         outputs=cell.names.drift_draw,
         name=f"{cell.names.drift_key}.draw",
-        namespace=STAGE,
         tags=[*cell.data_tags, "drift"],
     )
 
@@ -125,12 +119,11 @@ def _drift(cell: Cell) -> list[Node]:
     source = [cell.names.index, cell.names.drift_draw, drift.params, cell.dataset_params, *folder]
 
     def node(content: str, function: Callable[..., Any], inputs: list[str], output: str) -> Node:
-        return Node(
+        return _node(
             func=function,
             inputs=inputs,
             outputs=output,
             name=f"{name}.{content}",
-            namespace=STAGE,
             tags=[*cell.data_tags, "drift"],
         )
 
@@ -144,21 +137,12 @@ def _drift(cell: Cell) -> list[Node]:
             [cell.names.drift_draw, full.names.test_masks, cell.names.test_masks],
             cell.names.drift_report,
         ),
-        _part(
-            nodes.cut_drifted,
-            cell,
-            f"{name}.test_images",
-            cell.names.drifted_images,
-            cell.names.test,
-            cell.names.test_images,
-        ),
-        _part(
-            nodes.cut_drifted,
-            cell,
-            f"{name}.test_masks",
-            cell.names.drifted_masks,
-            cell.names.test,
-            cell.names.test_masks,
+        *(
+            _part(nodes.cut_drifted, cell, f"{name}.{content}", drifted, cell.names.test, part)
+            for content, drifted, part in (
+                ("test_images", cell.names.drifted_images, cell.names.test_images),
+                ("test_masks", cell.names.drifted_masks, cell.names.test_masks),
+            )
         ),
     ]
 

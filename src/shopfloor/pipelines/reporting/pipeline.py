@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,7 @@ from shopfloor.report.tables import collecting
 from shopfloor.runners.missing import ACROSS_GRIDS, TOLERANT
 
 STAGE = "reporting"
+_node = partial(Node, namespace=STAGE)
 #: Tag of the nodes that make the reports people read.
 REPORT_TAG = "report"
 
@@ -76,12 +78,11 @@ def _nodes(grid: Grid) -> list[Node]:
     made = [*collected, *(table for step in steps for table in step.tables)]
     tables = [table for table in made if table not in _NOT_ON_THE_PAGE]
     return [
-        Node(
+        _node(
             func=bind(nodes.write_plan, plan=_plan(grid)),
             inputs=None,
             outputs=grid.result("plan"),
             name=f"{grid.name}.write_plan",
-            namespace=STAGE,
         ),
         *dict.fromkeys(collected.values()),
         *(_step(grid, step) for step in steps),
@@ -104,12 +105,11 @@ def _collect(grid: Grid) -> dict[str, Node]:
     ) -> dict[str, Node]:
         """``results`` names what is collected as a cell's names call it."""
         made = [grid.result(table) for table in tables]
-        node = Node(
+        node = _node(
             func=bind(function, cells=[getattr(cell, key) for cell in of]),
             inputs=[getattr(cell.names, result) for result in results for cell in of],
             outputs=made if len(made) > 1 else made[0],
             name=f"{grid.name}.{function.__name__}",
-            namespace=STAGE,
             tags=TOLERANT,
         )
         return dict.fromkeys(tables, node)
@@ -127,12 +127,11 @@ def _collect(grid: Grid) -> dict[str, Node]:
 def _step(grid: Grid, step: Step) -> Node:
     """A node over the experiment's own results; parameters and published numbers have names of their own."""
     made = [grid.result(table) for table in step.tables] + [grid.result(f"{name}_figure") for name in step.figures]
-    return Node(
+    return _node(
         func=step.function,
         inputs=[each if each in _PUBLISHED or ":" in each else grid.result(each) for each in step.inputs],
         outputs=made if len(made) > 1 else made[0],
         name=f"{grid.name}.{step.function.__name__}",
-        namespace=STAGE,
     )
 
 
@@ -142,35 +141,32 @@ def _paper_tables(grid: Grid) -> list[Node]:
     if not files:
         return []
     return [
-        Node(
+        _node(
             func=nodes.make_paper_tables,
             inputs=[*map(grid.result, ("plan", "metrics", "costs")), "params:paper_tables"],
             outputs={file: grid.result(file) for file in files},
             name=f"{grid.name}.make_paper_tables",
-            namespace=STAGE,
         )
     ]
 
 
 def _prints(grid: Grid, figures: Iterable[str]) -> Node:
     """Each figure as a picture for print."""
-    return Node(
+    return _node(
         func=nodes.print_figures,
         inputs=[grid.result(f"{name}_figure") for name in figures],
         outputs=[grid.result(f"{name}_print") for name in figures],
         name=f"{grid.name}.print_figures",
-        namespace=STAGE,
     )
 
 
 def _summary(grid: Grid, tables: Iterable[str]) -> Node:
     """What the experiment found, in few numbers and sentences."""
-    return Node(
+    return _node(
         func=bind(nodes.summarise, experiment=grid.name),
         inputs={name: grid.result(name) for name in ("plan", *tables)},
         outputs=grid.result("summary"),
         name=f"{grid.name}.summarise",
-        namespace=STAGE,
     )
 
 
@@ -185,7 +181,7 @@ def _report(grid: Grid, tables: list[str], figures: Mapping[str, str]) -> Node:
         "pictures": {name: [kind, title] for name, (kind, title, _) in pictures.items()},
         "paper_tables": list(grid.paper_tables),
     }
-    return Node(
+    return _node(
         func=bind(nodes.render_report, **facts),
         inputs={
             **{name: grid.result(name) for name in own},
@@ -194,19 +190,17 @@ def _report(grid: Grid, tables: list[str], figures: Mapping[str, str]) -> Node:
         },
         outputs=grid.result("report"),
         name=f"{grid.name}.render_report",
-        namespace=STAGE,
         tags=[TOLERANT, REPORT_TAG],
     )
 
 
 def _front_page() -> Node:
     """One page over all experiments, of whatever grids; every experiment that ends makes it anew."""
-    return Node(
+    return _node(
         func=bind(nodes.render_front_page, experiments=list(EXPERIMENTS)),
         inputs=[f"{STAGE}.{name}.summary" for name in EXPERIMENTS],
         outputs=f"{STAGE}.front_page",
         name="front_page",
-        namespace=STAGE,
         tags=[TOLERANT, ACROSS_GRIDS],
     )
 
@@ -228,12 +222,11 @@ def _groups(grid: Grid) -> list[list[Cell]]:
 
 def _score_distributions(grid: Grid, cells: list[Cell]) -> Node:
     part = cells[0].names.part_key
-    return Node(
+    return _node(
         func=bind(nodes.show_score_distributions, detectors=[cell.detector for cell in cells]),
         inputs=[cell.names.score_histogram for cell in cells],
         outputs=grid.result(f"{part}.score_distributions"),
         name=f"{grid.name}.{part}.show_score_distributions",
-        namespace=STAGE,
         tags=TOLERANT,
     )
 
@@ -241,7 +234,7 @@ def _score_distributions(grid: Grid, cells: list[Cell]) -> Node:
 def _side_by_side(grid: Grid, cells: list[Cell]) -> Node:
     first, mapped = cells[0].names, [cell for cell in cells if cell.gives_maps]
     detectors = {"detectors": [cell.detector for cell in cells], "with_maps": [cell.detector for cell in mapped]}
-    return Node(
+    return _node(
         func=bind(nodes.show_side_by_side, **detectors),
         inputs=[
             *(first.test_images, first.test_masks),
@@ -250,7 +243,6 @@ def _side_by_side(grid: Grid, cells: list[Cell]) -> Node:
         ],
         outputs=grid.result(f"{first.part_key}.side_by_side"),
         name=f"{grid.name}.{first.part_key}.show_side_by_side",
-        namespace=STAGE,
         tags=TOLERANT,
     )
 

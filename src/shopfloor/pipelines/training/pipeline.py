@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from kedro.pipeline import Node, Pipeline
 
@@ -12,6 +13,7 @@ from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import Cell, each_once
 
 STAGE = "training"
+_node = partial(Node, namespace=STAGE)
 
 
 def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
@@ -27,12 +29,11 @@ def create_pipeline(cells: Iterable[Cell]) -> Pipeline:
 
 
 def _weights(cell: Cell, network: str) -> Node:
-    return Node(
+    return _node(
         func=bind(nodes.load_weights, name=network),
         inputs=cell.names.network_params(network),
         outputs=cell.names.weights(network),
         name=f"{cell.names.weights_key(network)}.load_weights",
-        namespace=STAGE,
     )
 
 
@@ -51,11 +52,10 @@ def _fit(cell: Cell) -> Node:
     stopping = dict(cell.condition.stopping) or None
     if cell.condition.holds_out:
         inputs |= {"validation_images": cell.names.validation_images}
-    return Node(
+    return _node(
         func=bind(nodes.fit_detector, image_size=cell.image_size, seed=cell.seed, stopping=stopping),
         inputs=inputs,
         outputs=[cell.names.checkpoint, cell.names.fit_record, cell.names.fit_log],
         name=cell.names.fit_key,
-        namespace=STAGE,
         tags=[*cell.tags, "gpu"],
     )
