@@ -33,8 +33,19 @@ def add_tile(figure: Figure, left: float, bottom: float, side: float) -> Axes:
     return tile
 
 
+def titled_grid(tiles: int, columns: int, side: float, title: float, dpi: int) -> tuple[Figure, list[Axes]]:
+    """Make a figure of squares without axes, row by row, with room for a title above each."""
+    rows = -(-tiles // columns)
+    figure = new_figure(columns * side, rows * (side + title), dpi)
+    figure.set_layout_engine("constrained")
+    places = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for place in places:
+        place.set_axis_off()
+    return figure, places[:tiles]
+
+
 def picture_of(figure: Figure) -> Image.Image:
-    """Draw a figure that :func:`new_figure` made."""
+    """Draw a figure of this module."""
     from PIL import Image
 
     canvas: Any = figure.canvas

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
 from shopfloor.perturbations.drift import draw_drift, drift_image
 from shopfloor.perturbations.drift_settings import DriftSettings
+from shopfloor.report.pictures.canvas import picture_of, titled_grid
 
-_COLUMNS = 4
-_TILE_INCHES = 2.4
-_DPI = 110
 _LONGEST_SIDE = 700
 
 
@@ -33,18 +28,11 @@ def draw_gallery(image: np.ndarray, drift: DriftSettings, name: str) -> Image.Im
         The picture: a grid of tiles, each with the transform and its drawn parameters above it.
     """
     tiles = [("as it is", image), *_tiles(image, drift, name)]
-    rows = -(-len(tiles) // _COLUMNS)
-    figure = Figure(figsize=(_COLUMNS * _TILE_INCHES, rows * (_TILE_INCHES + 0.35)), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    for place, axes in enumerate(figure.subplots(rows, _COLUMNS, squeeze=False).flat):
-        axes.axis("off")
-        if place < len(tiles):
-            title, pixels = tiles[place]
-            axes.set_title(title, fontsize=8)
-            axes.imshow(_reduced(pixels))
-    data = io.BytesIO()
-    figure.savefig(data, format="png")
-    return Image.open(data).convert("RGB")
+    figure, places = titled_grid(len(tiles), columns=4, side=2.4, title=0.35, dpi=110)
+    for place, (title, pixels) in zip(places, tiles, strict=True):
+        place.set_title(title, fontsize=8)
+        place.imshow(_reduced(pixels))
+    return picture_of(figure)
 
 
 def _tiles(image: np.ndarray, drift: DriftSettings, name: str) -> Iterator[tuple[str, np.ndarray]]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+
+from shopfloor.report.pictures.canvas import picture_of, titled_grid
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from shopfloor.catalog.image_stack import ImagePart
 
 _SHOWN = 8
-_COLUMNS = 4
-_TILE_INCHES = 2.0
-_DPI = 100
 _OUTLINE_COLOUR = "#E69F00"
 _BACKGROUND_BRIGHTNESS = 0.3
 
@@ -32,28 +31,17 @@ def draw_foreground(train: ImagePart, foreground: np.ndarray) -> Image.Image:
     Returns:
         The picture.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     shares = np.array([mask.mean() for mask in foreground])
     shown = _chosen(shares)
-    rows = -(-len(shown) // _COLUMNS)
-    size = (_COLUMNS * _TILE_INCHES, rows * (_TILE_INCHES + 0.3))
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    for place, axes in enumerate(figure.subplots(rows, _COLUMNS, squeeze=False).flat):
-        axes.axis("off")
-        if place < len(shown):
-            index = shown[place]
-            mask = np.asarray(foreground[index])
-            dimmed = np.where(mask[..., None] > 0, train[index], train[index] * _BACKGROUND_BRIGHTNESS)
-            axes.imshow(dimmed.astype(np.uint8))
-            if 0 < shares[index] < 1:
-                axes.contour(mask, [0.5], colors=_OUTLINE_COLOUR, linewidths=0.8)
-            axes.set_title(f"{shares[index]:.0%} foreground", fontsize=8)
-    data = io.BytesIO()
-    figure.savefig(data, format="png")
-    return Image.open(data).convert("RGB")
+    figure, places = titled_grid(len(shown), columns=4, side=2.0, title=0.3, dpi=100)
+    for place, index in zip(places, shown, strict=True):
+        mask = np.asarray(foreground[index])
+        dimmed = np.where(mask[..., None] > 0, train[index], train[index] * _BACKGROUND_BRIGHTNESS)
+        place.imshow(dimmed.astype(np.uint8))
+        if 0 < shares[index] < 1:
+            place.contour(mask, [0.5], colors=_OUTLINE_COLOUR, linewidths=0.8)
+        place.set_title(f"{shares[index]:.0%} foreground", fontsize=8)
+    return picture_of(figure)
 
 
 def _chosen(shares: np.ndarray) -> list[int]:

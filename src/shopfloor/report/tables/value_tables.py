@@ -19,7 +19,7 @@ one per metric     mean over seeds, a fraction; NaN where a part is missing or t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -333,7 +333,7 @@ def _line_remarks(runs: pd.DataFrame, status: pd.Series, keys: list[str], column
     names = parts["dataset"].astype(str) + "/" + parts["category"].astype(str) + ", seed " + parts["replicate"] + ": "
     reasons = parts["status"].where(parts["status"] != "not_available", parts["metric"] + " not available")
     holes = (names + reasons).groupby([parts[key] for key in keys]).agg(lambda texts: "; ".join(dict.fromkeys(texts)))
-    missing = {_as_tuple(key): text for key, text in holes.items()}
+    missing = holes.to_dict()
 
     lines = []
     for key, group in known.groupby(keys, sort=False):
@@ -342,10 +342,6 @@ def _line_remarks(runs: pd.DataFrame, status: pd.Series, keys: list[str], column
         # A mean over datasets of which none can have the metric has no runs at all.
         lacking = [name for name in present if by_metric.get(name, "not_available") == "not_available"]
         kinds = [kind for kind in ("incomplete", *HOLES, "ok") if kind in by_metric.values()]
-        line = (kinds[0] if kinds else "not_available", " ".join(lacking), missing.get(_as_tuple(key), ""))
-        lines.append((*_as_tuple(key), *line))
+        line = (kinds[0] if kinds else "not_available", " ".join(lacking), missing.get(key, ""))
+        lines.append((*key, *line))
     return pd.DataFrame(lines, columns=[*keys, "status", "not_available", "missing"])
-
-
-def _as_tuple(key: Any) -> tuple[Any, ...]:
-    return key if isinstance(key, tuple) else (key,)
