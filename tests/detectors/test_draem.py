@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,6 +13,7 @@ import torch
 from anomalib.data import ImageBatch
 from anomalib.engine import Engine
 from anomalib.models.image.draem import lightning_model as anomalib_draem
+from anomalib.models.image.draem import torch_model as anomalib_networks
 from anomalib.models.image.draem.loss import DraemLoss as AnomalibDraemLoss
 from anomalib.models.image.draem.torch_model import DiscriminativeSubNetwork, ReconstructiveSubNetwork
 from anomalib.post_processing import PostProcessor
@@ -277,7 +279,7 @@ class _Rates(pl.Callback):
 
 
 def test_learning_rate_falls_by_epochs_and_not_by_batches():
-    detector, rates_seen = small_draem(), _Rates()
+    detector, rates_seen = small_draem(width=2), _Rates()
     detector.use_textures(random_textures(1))
     small_trained(detector, part_of(smooth_images(2, 0)), n_epochs=10, batch_size=1, callbacks=[rates_seen])
     assert rates_seen.seen == pytest.approx([1e-4] * 16 + [2e-5] * 2 + [4e-6] * 2)
@@ -296,12 +298,13 @@ def test_number_of_epochs_is_needed():
 @pytest.mark.parametrize("size", [64, 96, 128, 256, 512])
 def test_defects_are_confined_to_their_masks(size):
     torch.manual_seed(0)
-    images = torch.rand(24, 3, size, size)
+    n = 24 if size < 256 else 8
+    images = torch.rand(n, 3, size, size)
     before = images.clone()
     altered, masks = SyntheticAnomalies(random_textures(4, size), (0.2, 1.0))(images)
     assert torch.equal(images, before)
     assert altered.shape == images.shape
-    assert masks.shape == (24, 1, size, size)
+    assert masks.shape == (n, 1, size, size)
     assert set(masks.unique().tolist()) == {0.0, 1.0}
     assert altered.min() >= 0
     assert altered.max() <= 1
@@ -309,13 +312,13 @@ def test_defects_are_confined_to_their_masks(size):
     assert torch.equal(altered[~inside], images[~inside])
     assert (altered[inside] != images[inside]).float().mean() > 0.95
     is_altered = masks.amax((1, 2, 3)).bool()
-    assert 5 <= is_altered.sum() <= 19
+    assert 0.2 * n < is_altered.sum() < 0.8 * n
     assert torch.equal(altered[~is_altered], images[~is_altered])
 
 
 def test_half_of_the_images_are_altered():
     torch.manual_seed(0)
-    _, masks = SyntheticAnomalies(random_textures(1), (0.2, 1.0))(torch.rand(600, 3, S, S))
+    _, masks = SyntheticAnomalies(random_textures(1, 32), (0.2, 1.0))(torch.rand(600, 3, 32, 32))
     share = masks.amax((1, 2, 3)).mean().item()
     assert share == pytest.approx(0.5, abs=0.06)  # three standard deviations
 
@@ -418,9 +421,9 @@ def test_solarise_inverts_above_a_threshold_drawn_from_32_to_128():
 
 def test_weight_of_the_texture():
     """Within a defect the difference of a white and a black image shrinks to the weight of the image."""
-    anomalies = SyntheticAnomalies(random_textures(4), (0.2, 1.0))
+    anomalies = SyntheticAnomalies(random_textures(4, 32), (0.2, 1.0))
     results = []
-    for image in (torch.zeros(400, 3, S, S), torch.ones(400, 3, S, S)):
+    for image in (torch.zeros(400, 3, 32, 32), torch.ones(400, 3, 32, 32)):
         torch.manual_seed(0)
         results.append(anomalies(image))
     (black, masks), (white, _) = results
@@ -564,9 +567,16 @@ def test_normalised_images_are_refused(texture_folder):
 # --- training and prediction ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def fitted(texture_folder):
-    """Two trainings of the full networks, one step each, with the same seed; textures from a folder and as an array."""
+@pytest.fixture
+def narrow(monkeypatch):
+    """The detector builds its networks at a sixteenth of their width."""
+    for network in (ReconstructiveSubNetwork, DiscriminativeSubNetwork):
+        monkeypatch.setattr(anomalib_networks, network.__name__, partial(network, base_width=8))
+
+
+@pytest.fixture
+def fitted(narrow, texture_folder):
+    """Two trainings, one step each, with the same seed; textures from a folder and as an array."""
     part = part_of(smooth_images(2, 0))
     detector = {"class_path": CLASS_PATH, "learning_type": "one_class", "batch_size": 2, "trainer": {"max_epochs": 1}}
     with_folder = {**detector, "init_args": {"texture_folder": str(texture_folder), "beta": [0.2, 1.0]}}
@@ -579,7 +589,7 @@ def fitted(texture_folder):
 
 def test_same_seed_same_bits(fitted):
     (first, record), (second, _) = fitted
-    assert record["parameters"] == 69_048_579 + 28_374_146
+    assert record["parameters"] == sum(parameter.numel() for parameter in DraemModel().parameters()) > 300_000
     assert np.isfinite(record["losses"]["train_loss"]).all()
     assert first["state_dict"].keys() == second["state_dict"].keys()
     assert all(torch.equal(tensor, second["state_dict"][key]) for key, tensor in first["state_dict"].items())
