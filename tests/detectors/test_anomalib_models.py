@@ -153,15 +153,19 @@ class Case:
             "trainer": {"max_epochs": 1, **entry.get("trainer", {})},
             **{key: entry[key] for key in ("backbone", "networks") if key in entry},
         }
+        self.backbone = entry.get("backbone")
+        self.weights = {
+            name: read_weights(name, RANDOM) for name in (self.backbone, *entry.get("networks", [])) if name
+        }
         self.checkpoint, self.record = self.fit()
         self.scores, self.maps = self.predict(self.checkpoint)
 
     def fit(self):
-        backbone = self.detector.get("backbone")
-        weights = read_weights(backbone, RANDOM) if backbone else None
-        networks = {name: read_weights(name, RANDOM) for name in self.detector.get("networks", [])}
-        extras = TrainingExtras(network_weights=networks)
-        return fit(self.train, self.detector, RANDOM if backbone else None, weights, self.size, seed=3, extras=extras)
+        extras = TrainingExtras(
+            network_weights={name: self.weights[name] for name in self.detector.get("networks", [])}
+        )
+        settings, weights = (RANDOM, self.weights[self.backbone]) if self.backbone else (None, None)
+        return fit(self.train, self.detector, settings, weights, self.size, seed=3, extras=extras)
 
     def predict(self, checkpoint, batch_size=4):
         scores, maps, _ = predict(checkpoint, self.test, batch_size)
