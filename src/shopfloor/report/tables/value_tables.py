@@ -19,7 +19,7 @@ one per metric     mean over seeds, a fraction; NaN where a part is missing or t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,10 @@ HOLES = ("failed", "outdated", "missing")
 CELL = ["dataset", "category", "detector", "image_size", "condition", "seed"]
 
 _TEST_SET = ["test_set", "test_set_kind"]
-_SETTING = ["detector", "image_size", "condition", "condition_kind", *_TEST_SET]
+_CASE = ["condition", "condition_kind", *_TEST_SET]
+_SETTING = ["detector", "image_size", *_CASE]
+_PLACE = ["dataset", "category"]
+_NUMBERS = ["setting", "case", "its_test_set"]  # of different values of `_SETTING`, `_CASE` and `_TEST_SET`
 
 
 def category_table(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +54,7 @@ def category_table(metrics: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: Two values for the same run, test set and metric.
     """
-    return _table(_runs(metrics), ["dataset", "category", *_SETTING])
+    return _table(_runs(metrics), _PLACE)
 
 
 def dataset_table(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -60,8 +63,8 @@ def dataset_table(metrics: pd.DataFrame) -> pd.DataFrame:
     The set is complete when every category that the dataset has anywhere in ``metrics`` is there for every seed.
     """
     runs = _with_all_categories(_runs(metrics))
-    table = _table(runs, ["dataset", *_SETTING])
-    sizes = runs.groupby("dataset")["category"].nunique()
+    table = _table(runs, ["dataset"])
+    sizes = runs.table.groupby("dataset", observed=True)["category"].nunique()
     table.insert(list(table).index("seeds"), "categories", table["dataset"].map(sizes))
     return table
 
@@ -74,14 +77,13 @@ def mean_table(metrics: pd.DataFrame) -> pd.DataFrame:
     condition and test set is there.
     """
     runs = _with_all_datasets(_with_all_categories(_runs(metrics)))
-    able = runs[~_cannot_have(runs)]
-    table = _table(able, _SETTING, average_first=["dataset"], metrics=present_metrics(metrics))
-    place = list(table).index("seeds")
-    group = ["condition", "condition_kind", *_TEST_SET]
-    for name, part in (("datasets_pixel", able[_is_pixel(able)]), ("datasets", runs)):
-        counts = part.groupby(group)["dataset"].nunique().rename(name).reset_index()
-        column = table[group].merge(counts, on=group, how="left")[name].fillna(0).astype(int)
-        table.insert(place, name, column)
+    able = runs.table[~_cannot_have(runs.table)]
+    table = _table(runs._replace(table=able), [], ["dataset"], present_metrics(metrics))
+    case = table[_SETTING].merge(runs.settings.reset_index(), how="left")["case"]
+    is_pixel = able["metric"].astype(str).str.startswith("pixel_")
+    for name, part in (("datasets", runs.table), ("datasets_pixel", able[is_pixel])):
+        counts = part.groupby("case")["dataset"].nunique()
+        table.insert(list(table).index("seeds"), name, case.map(counts).fillna(0).astype(int))
     return table
 
 
@@ -223,8 +225,21 @@ def _display_cell(line: pd.Series, column: str) -> DisplayCell:
     return DisplayCell(_HOLE_TEXT.get(line["status"], "missing"))
 
 
-def _runs(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The values with one column ``replicate`` (the seed, as text) and with every seed that a line needs."""
+class _Runs(NamedTuple):
+    """One long table in which numbers and categories stand for names, which makes joining it many times faster.
+
+    Attributes:
+        table: One line per run and metric: `_PLACE`, `_NUMBERS`, ``replicate`` (the seed, as text), ``metric``,
+            ``value``, ``status``.
+        settings: The names by number of the setting.
+    """
+
+    table: pd.DataFrame
+    settings: pd.DataFrame
+
+
+def _runs(metrics: pd.DataFrame) -> _Runs:
+    """The values, with every seed that a line needs."""
     columns = [*CELL, "condition_kind", *_TEST_SET, "test_set_seed", "metric", "value", "status"]
     runs = metrics[columns].reset_index(drop=True)
     runs["condition_kind"] = training_kind(runs)
@@ -233,47 +248,50 @@ def _runs(metrics: pd.DataFrame) -> pd.DataFrame:
     # A model of one seed is tested on the drawn test set of every seed.
     same_seed = ~is_drawn | (runs["test_set_seed"] == runs["seed"])
     runs["replicate"] = seed.where(same_seed, seed + " on " + test_set)
-    runs = runs.drop(columns=["seed", "test_set_seed"])
     runs["test_set"] = test_set.where(~is_drawn, runs["test_set_kind"])
     is_number = (runs["status"] == "ok") & np.isfinite(runs["value"].astype(float))
     runs["value"] = runs["value"].astype(float).where(is_number)
     runs["status"] = runs["status"].where(is_number | (runs["status"] != "ok"), "missing")
 
-    run = ["dataset", "category", *_SETTING, "replicate", "metric"]
-    twice = runs[runs.duplicated(run)]
+    runs["setting"] = runs.groupby(_SETTING, sort=False).ngroup()
+    names = [*_PLACE, "replicate", "metric"]
+    runs[names] = runs[names].astype("category")
+    twice = runs[runs.duplicated([*names, "setting"])]
     if not twice.empty:
+        run = [*_PLACE, *_SETTING, "replicate", "metric"]
         raise ValueError(f"Two values for the same run and metric: {twice.iloc[0][run].to_dict()}.")
+    settings = runs.drop_duplicates("setting").set_index("setting")[_SETTING]
+    for number, columns in (("case", _CASE), ("its_test_set", _TEST_SET)):
+        settings[number] = settings.groupby(columns, sort=False).ngroup()
+        runs[number] = settings[number].to_numpy()[runs["setting"]]
     # A failed run of a dataset without masks lacks no pixel metric: it could not have had one.
     runs["status"] = runs["status"].mask(_cannot_have(runs), "not_available")
-    runs = _with_all(runs, ["dataset", "category", *_SETTING, "replicate"], ["metric"], within=_TEST_SET)
-    return _with_all(runs, ["dataset", "category", *_SETTING, "metric"], ["replicate"], within=_SETTING)
+    found = _Runs(runs[[*_PLACE, *_NUMBERS, "replicate", "metric", "value", "status"]], settings)
+    found = _with_all(found, [*_PLACE, "replicate"], ["metric"], within="its_test_set")
+    return _with_all(found, [*_PLACE, "metric"], ["replicate"], within="setting")
 
 
-def _with_all_categories(runs: pd.DataFrame) -> pd.DataFrame:
-    return _with_all(runs, ["dataset", *_SETTING, "replicate", "metric"], ["category"], within=["dataset"])
+def _with_all_categories(runs: _Runs) -> _Runs:
+    return _with_all(runs, ["dataset", "replicate", "metric"], ["category"], within="dataset")
 
 
-def _with_all_datasets(runs: pd.DataFrame) -> pd.DataFrame:
-    group = [*_SETTING, "replicate", "metric"]
-    return _with_all(runs, group, ["dataset", "category"], within=["condition", "condition_kind", *_TEST_SET])
+def _with_all_datasets(runs: _Runs) -> _Runs:
+    return _with_all(runs, ["replicate", "metric"], _PLACE, within="case")
 
 
-def _with_all(runs: pd.DataFrame, group: list[str], part: list[str], within: list[str]) -> pd.DataFrame:
-    """Add the parts that a group lacks, as missing; the whole set is what occurs anywhere ``within``."""
-    whole = runs[group].drop_duplicates().merge(runs[[*within, *part]].drop_duplicates(), on=within)
-    filled = whole.merge(runs, on=[*group, *part], how="left")
-    return filled.fillna({"status": "missing"})
-
-
-def _is_pixel(runs: pd.DataFrame) -> pd.Series:
-    return runs["metric"].str.startswith("pixel_")
+def _with_all(runs: _Runs, group: list[str], part: list[str], within: str) -> _Runs:
+    """Add the parts that a group of a setting lacks, as missing; the whole set is what occurs anywhere ``within``."""
+    table, group = runs.table, [*group, *_NUMBERS]
+    whole = table[group].drop_duplicates().merge(table[[within, *part]].drop_duplicates(), on=within)
+    filled = whole.merge(table, on=[*group, *part], how="left")
+    return runs._replace(table=filled.fillna({"status": "missing"}))
 
 
 def _cannot_have(runs: pd.DataFrame) -> pd.Series:
     """True where the metric is a number nowhere in the dataset and was stated not to be available."""
     group = [runs["dataset"], runs["metric"]]
-    some_value = (runs["status"] == "ok").groupby(group).transform("any")
-    some_not_available = (runs["status"] == "not_available").groupby(group).transform("any")
+    some_value = (runs["status"] == "ok").groupby(group, observed=True).transform("any")
+    some_not_available = (runs["status"] == "not_available").groupby(group, observed=True).transform("any")
     return ~some_value & some_not_available
 
 
@@ -284,64 +302,62 @@ def present_metrics(metrics: pd.DataFrame) -> list[str]:
 
 
 def _table(
-    runs: pd.DataFrame, keys: list[str], average_first: Sequence[str] = (), metrics: Sequence[str] | None = None
+    runs: _Runs, place: list[str], average_first: Sequence[str] = (), metrics: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Average the runs of each line: within ``average_first``, then over the rest of a seed, then over the seeds."""
-    lines = _in_reading_order(runs[keys].drop_duplicates())
-    per_seed = [*keys, "metric", "replicate"]
-    values = runs.groupby([*per_seed, *average_first], sort=False)["value"].mean()
-    values = values.groupby(per_seed, sort=False).mean()
-    over_seeds = values.groupby([*keys, "metric"], sort=False).agg(["mean", "std"])
+    parts, metrics = runs.table, present_metrics(runs.table) if metrics is None else list(metrics)
+    appearance = _grouped(parts, [*place, "setting"]).ngroup()
+    names = parts.loc[~appearance.duplicated(), [*place, "setting"]].join(runs.settings, on="setting")
+    order = _reading_order(names)
+    lines = names[[*place, *_SETTING]].iloc[order].reset_index(drop=True)
+    lines = lines.astype({name: parts[name].cat.categories.dtype for name in place})
+    parts = parts.assign(line=np.argsort(order)[appearance])
 
-    status = _line_status(runs, [*keys, "metric"])
-    over_seeds = over_seeds.where(status == "ok")  # an incomplete mean is no number
-    table = lines
-    for metric in metrics if metrics is not None else present_metrics(runs):
-        of_metric = over_seeds[over_seeds.index.get_level_values("metric") == metric].droplevel("metric")
-        table = table.merge(of_metric.set_axis([metric, f"{metric}_sd"], axis="columns"), on=keys, how="left")
-    seeds = runs.groupby(keys)["replicate"].nunique().rename("seeds")
-    table = table.merge(seeds, on=keys, how="left")
-    return table.merge(_line_remarks(runs, status, keys, list(table.columns)), on=keys, how="left")
+    parts["status_of_mean"] = _mean_status(parts)
+    status = parts.drop_duplicates(["line", "metric"]).pivot(index="line", columns="metric", values="status_of_mean")
+    status = status.reindex(columns=metrics).fillna(dict.fromkeys(METRICS, "not_available"))  # none has runs there
+    values = parts
+    for group in ([*average_first, "replicate"], ["replicate"]) if average_first else (["replicate"],):
+        values = _grouped(values, ["line", "metric", *group])["value"].mean().reset_index()
+    over_seeds = _grouped(values, ["line", "metric"])["value"]
+    for suffix, found in (("", over_seeds.mean()), ("_sd", over_seeds.std())):
+        wide = found.unstack("metric").reindex(index=status.index, columns=metrics)
+        lines[[f"{name}{suffix}" for name in metrics]] = wide.where(status == "ok").to_numpy()
+    lines = lines[[*place, *_SETTING, *(f"{name}{suffix}" for name in metrics for suffix in ("", "_sd"))]]
+    return lines.assign(seeds=parts.groupby("line")["replicate"].nunique(), **_line_remarks(parts, status))
 
 
-def _in_reading_order(lines: pd.DataFrame) -> pd.DataFrame:
+def _grouped(table: pd.DataFrame, columns: list[str]) -> Any:
+    return table.groupby(columns, sort=False, observed=True)
+
+
+def _reading_order(lines: pd.DataFrame) -> Any:
     """Detectors that are compared stand together; otherwise each name keeps the order of its first appearance."""
-    order = ("dataset", "category", "image_size", "condition", "condition_kind", *_TEST_SET, "detector")
-    places = {name: pd.factorize(lines[name])[0] for name in order if name in lines}
-    return lines.iloc[pd.DataFrame(places).sort_values(list(places), kind="stable").index]
+    order = ("detector", *_TEST_SET[::-1], "condition_kind", "condition", "image_size", "category", "dataset")
+    return np.lexsort([pd.factorize(lines[name])[0] for name in order if name in lines])
 
 
-def _line_status(runs: pd.DataFrame, keys: list[str]) -> pd.Series:
-    """Status of a mean over each group of runs: ok and not_available only where all parts are."""
-    counts = pd.DataFrame({name: runs["status"] == name for name in ("ok", "not_available", *HOLES)})
-    counts = counts.assign(all=True).groupby([runs[key] for key in keys], sort=False).sum()
-    choices = [
-        (counts["ok"] == counts["all"], "ok"),
-        (counts["not_available"] == counts["all"], "not_available"),
-        (counts["ok"] > 0, "incomplete"),
-        *((counts[hole] > 0, hole) for hole in HOLES),
-    ]
-    found = np.select([condition for condition, _ in choices], [name for _, name in choices], "missing")
-    return pd.Series(found, index=counts.index, dtype=object)
+def _mean_status(parts: pd.DataFrame) -> Any:
+    """Status of the mean that each part belongs to: ok and not_available only where all parts are."""
+    kinds = [*HOLES, "not_available", "ok"]
+    rank = parts["status"].map({kind: place for place, kind in enumerate(kinds)}).fillna(HOLES.index("missing"))
+    of_mean = _grouped(parts.assign(rank=rank.astype(int)), ["line", "metric"])["rank"]
+    least, most = of_mean.transform("min"), of_mean.transform("max")
+    is_incomplete = (most == kinds.index("ok")) & (least < most)
+    return np.where(is_incomplete, "incomplete", np.array(kinds, dtype=object)[least])
 
 
-def _line_remarks(runs: pd.DataFrame, status: pd.Series, keys: list[str], columns: list[str]) -> pd.DataFrame:
-    """Columns ``status``, ``not_available`` and ``missing`` of every line."""
-    known = status.rename("status_of_mean").reset_index()
-    parts = runs.merge(known, on=[*keys, "metric"])
-    parts = parts[~parts["status_of_mean"].isin(["ok", "not_available"]) & (parts["status"] != "ok")]
-    names = parts["dataset"].astype(str) + "/" + parts["category"].astype(str) + ", seed " + parts["replicate"] + ": "
-    reasons = parts["status"].where(parts["status"] != "not_available", parts["metric"] + " not available")
-    holes = (names + reasons).groupby([parts[key] for key in keys]).agg(lambda texts: "; ".join(dict.fromkeys(texts)))
-    missing = holes.to_dict()
-
-    lines = []
-    for key, group in known.groupby(keys, sort=False):
-        by_metric = dict(zip(group["metric"], group["status_of_mean"], strict=True))
-        present = [name for name in columns if name in METRICS or name in by_metric]
-        # A mean over datasets of which none can have the metric has no runs at all.
-        lacking = [name for name in present if by_metric.get(name, "not_available") == "not_available"]
-        kinds = [kind for kind in ("incomplete", *HOLES, "ok") if kind in by_metric.values()]
-        line = (kinds[0] if kinds else "not_available", " ".join(lacking), missing.get(key, ""))
-        lines.append((*key, *line))
-    return pd.DataFrame(lines, columns=[*keys, "status", "not_available", "missing"])
+def _line_remarks(parts: pd.DataFrame, status: pd.DataFrame) -> dict[str, Any]:
+    """Columns ``status``, ``not_available`` and ``missing`` of every line, from the statuses by line and metric."""
+    kinds = ("incomplete", *HOLES, "ok", "not_available")
+    by_line = status.to_numpy()
+    holes = parts[~parts["status_of_mean"].isin(["ok", "not_available"]) & (parts["status"] != "ok")]
+    dataset, category, replicate, metric = (holes[name].astype(str) for name in [*_PLACE, "replicate", "metric"])
+    reasons = holes["status"].where(holes["status"] != "not_available", metric + " not available")
+    texts = holes[["line"]].assign(text=dataset + "/" + category + ", seed " + replicate + ": " + reasons)
+    missing = texts.drop_duplicates().groupby("line")["text"].agg("; ".join)
+    return {
+        "status": [next(kind for kind in kinds if kind in line) for line in by_line],
+        "not_available": [" ".join(status.columns[line == "not_available"]) for line in by_line],
+        "missing": missing.reindex(status.index, fill_value=""),
+    }
