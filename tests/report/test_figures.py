@@ -19,7 +19,7 @@ from shopfloor.experiments.noisy_labels import draw_noise_figure, make_noise_tab
 from shopfloor.pipelines.reporting.nodes import DRAWN_COSTS, DRAWN_METRICS, draw_categories, draw_costs
 from shopfloor.report.figures.by_category import metric_by_category
 from shopfloor.report.figures.comparison import Tick, comparison_figure
-from shopfloor.report.figures.costs import cost_figure, cost_points
+from shopfloor.report.figures.costs import baseline_runs, cost_figures, cost_points
 from shopfloor.report.figures.ranks import rank_figure
 from shopfloor.report.figures.rendering import below_one_another, pdf, png, print_picture, svg
 from shopfloor.report.figures.scores import score_histogram, score_thresholds
@@ -250,12 +250,12 @@ def test_front_of_the_costs_by_hand():
         {"fast": [1, 3], "slow": 20, "wasteful": 30, "tied": 2},
         {"fast": 0.8, "slow": 0.9, "wasteful": 0.85, "tied": 0.8},
     )
-    points, left_out = cost_points(metrics, costs, "fit_seconds")
+    points, left_out = cost_points(baseline_runs(metrics, costs), "fit_seconds")
     by_name = points.set_index("detector")
     assert by_name["on_front"].to_dict() == {"fast": True, "slow": True, "wasteful": False, "tied": True}
     assert [by_name.at["fast", name] for name in ("cost", "low", "high")] == [2, 1, 3]
     assert left_out == []
-    figure = cost_figure(metrics, costs, "fit_seconds")
+    figure = cost_figures(metrics, costs, ["fit_seconds"])[0]
     (front,) = marks(figure, "line")
     assert front["mark"]["interpolate"] == "step-after" and front["mark"]["strokeDash"]
     steps = front["data"]["values"]
@@ -271,12 +271,12 @@ def test_front_of_the_costs_by_hand():
 
 def test_detectors_without_complete_mean_or_cost_are_left_out_and_named(evaluation_run):
     metrics, costs = evaluation_run.metrics, evaluation_run.costs
-    figure = cost_figure(metrics, costs, "fit_seconds")
+    figure = cost_figures(metrics, costs, ["fit_seconds"])[0]
     assert {point["detector"] for point in values(figure)} == {"patchcore"}
     assert "Left out: student_teacher (no complete mean)." in notes_of(figure)
     metrics, costs = cost_run({"p": 1, "q": 2, "none": 3, "free": 0}, {"p": 0.8, "q": 0.9, "none": 0.9, "free": 0.9})
     costs.loc[(costs["detector"] == "none") & (costs["category"] == "x"), "fit_seconds"] = np.nan
-    points, left_out = cost_points(metrics, costs, "fit_seconds")
+    points, left_out = cost_points(baseline_runs(metrics, costs), "fit_seconds")
     assert list(points["detector"]) == ["p", "q"]
     assert left_out == ["none (not measured in all runs)", "free (a cost of 0)"]
 
@@ -285,13 +285,13 @@ def test_devices_are_never_on_one_axis():
     metrics, costs = cost_run(dict.fromkeys("pqrs", 5), dict(zip("pqrs", (0.7, 0.8, 0.9, 0.6), strict=True)))
     costs["device"] = costs["detector"].map({"p": "cpu", "q": "cpu", "r": "Some GPU", "s": "cpu"})
     costs.loc[(costs["detector"] == "s") & (costs["category"] == "x"), "device"] = "Some GPU"
-    figure = cost_figure(metrics, costs, "predict_ms_per_image")
+    figure = cost_figures(metrics, costs, ["predict_ms_per_image"])[0]
     assert x_titles(figure) == ["prediction per image, ms (cpu)", "prediction per image, ms (Some GPU)"]
     shown = [{point["detector"] for point in panel["data"]["values"]} for panel in panels(figure)]
     assert shown == [{"p", "q"}, {"r"}]  # s was measured on both
     assert [len(front["data"]["values"]) for front in marks(figure, "line")] == [2, 2]  # each panel has its own
     assert "s (on several devices)" in notes_of(figure)
-    figure = cost_figure(metrics, costs, "parameters")
+    figure = cost_figures(metrics, costs, ["parameters"])[0]
     assert x_titles(figure) == ["parameters, millions"]
     assert "Left out" not in notes_of(figure)
 
@@ -299,19 +299,19 @@ def test_devices_are_never_on_one_axis():
 def test_memory_is_that_of_the_gpu_where_there_is_one():
     metrics, costs = cost_run({"p": 500, "q": 900}, {"p": 0.7, "q": 0.8})
     costs.loc[costs["detector"] == "q", ["device", "peak_gpu_memory_mb"]] = ["Some GPU", 70.0]
-    points, _ = cost_points(metrics, costs, "peak_memory_mb")
+    points, _ = cost_points(baseline_runs(metrics, costs), "peak_memory_mb")
     assert points[["detector", "cost", "measure"]].values.tolist() == [
         ["p", 500, "peak_memory_mb"],
         ["q", 70, "peak_gpu_memory_mb"],
     ]
-    titles = x_titles(cost_figure(metrics, costs, "peak_memory_mb"))
+    titles = x_titles(cost_figures(metrics, costs, ["peak_memory_mb"])[0])
     assert titles == ["peak memory of the process, MB (cpu)", "peak GPU memory, MB (Some GPU)"]
     without = costs.drop(columns="peak_gpu_memory_mb")
-    assert set(cost_points(metrics, without, "peak_memory_mb")[0]["cost"]) == {500, 900}
+    assert set(cost_points(baseline_runs(metrics, without), "peak_memory_mb")[0]["cost"]) == {500, 900}
 
 
 def test_costs_are_those_of_the_baseline(noisy_run):
-    points, _ = cost_points(noisy_run.metrics, noisy_run.costs, "fit_seconds")
+    points, _ = cost_points(baseline_runs(noisy_run.metrics, noisy_run.costs), "fit_seconds")
     costs = noisy_run.costs[noisy_run.costs["condition"] == "clean"]
     expected = costs.groupby("detector")["fit_seconds"].median()
     assert points.set_index("detector")["cost"].to_dict() == pytest.approx(expected.to_dict())
@@ -352,7 +352,7 @@ def looks_of(figure):
 
 
 def test_a_detector_looks_the_same_in_all_figures_of_a_run(noisy_run):
-    costs = cost_figure(noisy_run.metrics, noisy_run.costs, "fit_seconds")
+    costs = cost_figures(noisy_run.metrics, noisy_run.costs, ["fit_seconds"])[0]
     by_category = metric_by_category(category_table(noisy_run.metrics), "image_auroc")
     ranks = rank_figure(rank_detectors(noisy_run.metrics))
     noise = looks_of(noise_figure(noisy_run.metrics))
@@ -465,7 +465,7 @@ def test_names_are_data_and_nothing_else(name):
     for figure in (
         metric_by_category(category_table(metrics), "image_auroc"),
         drift_figure(drifted),
-        cost_figure(metrics, costs, "fit_seconds"),
+        cost_figures(metrics, costs, ["fit_seconds"])[0],
         rank_figure(rank_detectors(metrics)),
         training_figure(log),
         below_one_another({name: score_histogram(cell_scores(1))}),
@@ -516,9 +516,12 @@ def test_a_run_that_failed_throughout_has_nothing_to_draw(evaluation_run):
 
 def test_an_empty_figure_says_why(evaluation_run):
     metrics = evaluation_run.metrics.assign(value=np.nan, status="failed")
+    (of_fit,) = cost_figures(metrics, evaluation_run.costs, ["fit_seconds"])
     figures = {
         "No detector has a value of Pixel AUPRO.": metric_by_category(category_table(metrics), "pixel_aupro"),
-        "No detector has Image AUROC and training time.": cost_figure(metrics, evaluation_run.costs, "fit_seconds"),
+        "No detector has Image AUROC and training time.": cost_figures(metrics, evaluation_run.costs, ["fit_seconds"])[
+            0
+        ],
         "No detector has a value of Image AUROC to": drift_figure(metrics),
         "No image has a score.": score_histogram(scores_of([], [])),
     }
@@ -590,7 +593,7 @@ sys.exit(str(heavy) if heavy else 0)
 )
 def test_a_logarithmic_axis_has_ticks_where_its_values_are(costs_of):
     metrics, costs = cost_run(dict(zip("pq", costs_of, strict=True)), {"p": 0.8, "q": 0.9})
-    figure = cost_figure(metrics, costs, "fit_seconds")
+    figure = cost_figures(metrics, costs, ["fit_seconds"])[0]
     low, high = panels(figure)[0]["layer"][0]["encoding"]["x"]["scale"]["domain"]
     (axis,) = [part for part in shapes(figure, "axis") if part.get("aria-label", "").startswith("X-axis")]
     written = [text.text.replace(",", "") for text in axis.iter() if text.text and text.text[0].isdigit()]

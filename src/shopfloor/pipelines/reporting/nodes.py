@@ -85,9 +85,9 @@ def draw_costs(metrics: pd.DataFrame, costs: pd.DataFrame) -> tuple[Chart, ...]:
     Returns:
         One figure for each of `DRAWN_COSTS`.
     """
-    from shopfloor.report.figures.costs import cost_figure
+    from shopfloor.report.figures.costs import cost_figures
 
-    return tuple(cost_figure(metrics, costs, cost) for cost in DRAWN_COSTS.values())
+    return cost_figures(metrics, costs, DRAWN_COSTS.values())
 
 
 def draw_training(training_log: pd.DataFrame) -> Chart:

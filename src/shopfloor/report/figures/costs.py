@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -39,13 +40,15 @@ _AXES = {
     "parameters": "parameters, millions",
 }
 _METRIC = "image_auroc"
+_POINT = ["detector", "image_size"]
+_RUN = ["dataset", "category", *_POINT, "condition", "seed"]
 _PANEL_PIXELS = 300
 _LEAST_DECADES = 0.25  # of the axis of costs
 _FRONT = "Dashed: no other is both cheaper and better."
 
 
-def cost_figure(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> Chart:
-    """Draw image AUROC against a cost, one point per detector and image size; one panel per device.
+def cost_figures(metrics: pd.DataFrame, costs: pd.DataFrame, shown: Iterable[str]) -> tuple[Chart, ...]:
+    """Draw image AUROC against each cost, one point per detector and image size; one panel per device.
 
     The AUROC is the mean over datasets (protocol 3) of the baseline condition on the full test set, the cost the median
     over the same runs, its bar from the least to the most. A dashed step line joins the points that no other beats in
@@ -55,19 +58,24 @@ def cost_figure(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> Chart:
     Args:
         metrics: As for `shopfloor.report.tables.value_tables.category_table`.
         costs: One line per run: its names, ``status``, ``device`` and the cost, NaN where the run failed.
-        cost: A key of `COST_TITLES`. For ``peak_memory_mb`` it is the memory of the GPU,
+        shown: Keys of `COST_TITLES`. For ``peak_memory_mb`` it is the memory of the GPU,
             ``peak_gpu_memory_mb``, where the run has it.
     """
+    runs, detectors = baseline_runs(metrics, costs), list(metrics["detector"].unique())
+    return tuple(_cost_figure(runs, detectors, cost) for cost in shown)
+
+
+def _cost_figure(runs: pd.DataFrame, detectors: list[str], cost: str) -> Chart:
     import altair as alt
 
-    points, left_out = cost_points(metrics, costs, cost)
+    points, left_out = cost_points(runs, cost)
     notes = [f"Left out: {', '.join(left_out)}."] if left_out else []
     if points.empty:
         return empty_figure(
             " ".join([f"No detector has {label_of(_METRIC)} and {COST_TITLES.get(cost, cost)}.", *notes])
         )
     shown = list(points["detector"].unique())
-    looks = by_detector(list(metrics["detector"].unique()), shown, "color", "shape", "strokeDash")
+    looks = by_detector(detectors, shown, "color", "shape", "strokeDash")
     panels = []
     for names, of_panel in points.groupby(["device", "measure"], sort=False):
         device, measure = map(str, names)
@@ -76,70 +84,63 @@ def cost_figure(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> Chart:
     return finished(alt.vconcat(*panels), legend=shown, notes=[_FRONT, *notes])
 
 
-def cost_points(metrics: pd.DataFrame, costs: pd.DataFrame, cost: str) -> tuple[pd.DataFrame, list[str]]:
-    """List the points of `cost_figure` and the detectors that have none.
+def baseline_runs(metrics: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
+    """List the runs of the baseline in the order of the mean table: its costs, ``value`` and ``name`` of its point.
 
     Args:
-        metrics: As there.
+        metrics: As for `cost_figures`.
         costs: As there.
-        cost: As there.
+    """
+    of_baseline = rows_of(baseline_of(metrics).rows_of(metrics), {"metric": _METRIC})
+    means = mean_table(of_baseline).assign(name=lambda table: table["detector"].astype(str))
+    if of_baseline["image_size"].nunique() > 1:
+        means["name"] += ", " + means["image_size"].astype(str) + " px"
+    means = means.reindex(columns=[*_POINT, "name", _METRIC]).rename(columns={_METRIC: "value"})
+    known = of_baseline[_RUN].drop_duplicates().merge(costs[costs["status"] == "ok"], on=_RUN, how="left")
+    return means.merge(known, on=_POINT)
+
+
+def cost_points(runs: pd.DataFrame, cost: str) -> tuple[pd.DataFrame, list[str]]:
+    """List the points of a figure and the detectors that have none.
+
+    Args:
+        runs: As `baseline_runs` makes them.
+        cost: A key of `COST_TITLES`.
 
     Returns:
         One line per point: ``detector, image_size, device`` (empty for a cost that no device changes), ``measure`` (the
         column of the cost), ``value`` (mean image AUROC, a fraction), ``cost`` (median), ``low``, ``high``,
         ``on_front`` (among the points of its device), ``name``. And what is left out, each name with the reason.
     """
-    of_baseline = rows_of(baseline_of(metrics).rows_of(metrics), {"metric": _METRIC})
-    means = mean_table(of_baseline) if len(of_baseline) else pd.DataFrame()
-    several_sizes = of_baseline["image_size"].nunique() > 1
     lines, left_out = [], []
-    for mean in means.to_dict("records"):
-        setting = {name: mean[name] for name in ("detector", "image_size")}
-        name = f"{mean['detector']}, {mean['image_size']} px" if several_sizes else str(mean["detector"])
-        measured = _measured(rows_of(of_baseline, setting), costs, cost)
-        reason = _why_left_out(mean[_METRIC], measured)
-        if reason:
+    for (*names, name), measured in _measured(runs, cost).groupby([*_POINT, "name"], sort=False):
+        if reason := _why_left_out(measured):
             left_out.append(f"{name} ({reason})")
             continue
-        values = measured["cost"]
-        lines.append(
-            {
-                **setting,
-                "device": measured["device"].iloc[0],
-                "measure": measured["measure"].iloc[0],
-                "value": mean[_METRIC],
-                "cost": values.median(),
-                "low": values.min(),
-                "high": values.max(),
-                "name": name,
-            }
-        )
-    names = ["detector", "image_size", "device", "measure", "value", "cost", "low", "high", "name"]
-    points = pd.DataFrame(lines, columns=names).astype(dict.fromkeys(["value", "cost", "low", "high"], float))
+        values, first = measured["cost"], measured[["device", "measure", "value"]].iloc[0]
+        lines.append((*names, *first, values.median(), values.min(), values.max(), name))
+    columns = [*_POINT, "device", "measure", "value", "cost", "low", "high", "name"]
+    points = pd.DataFrame(lines, columns=columns).astype(dict.fromkeys(["value", "cost", "low", "high"], float))
     points["on_front"] = False
     for _, group in points.groupby(["device", "measure"]):
         points.loc[group.index, "on_front"] = pareto_front(group["cost"], group["value"])
     return points, left_out
 
 
-def _measured(runs: pd.DataFrame, costs: pd.DataFrame, cost: str) -> pd.DataFrame:
+def _measured(runs: pd.DataFrame, cost: str) -> pd.DataFrame:
     """Find the cost of each run, NaN where there is none, with the device and the column that it comes from."""
-    keys = ["dataset", "category", "detector", "image_size", "condition", "seed"]
-    found = runs[keys].drop_duplicates().merge(costs[costs["status"] == "ok"], on=keys, how="left")
-    found = found.reindex(columns=list(dict.fromkeys([*found.columns, "device", cost, "peak_gpu_memory_mb"])))
+    found = runs.reindex(columns=list(dict.fromkeys([*_POINT, "name", "value", "device", cost, "peak_gpu_memory_mb"])))
     value, measure = found[cost].astype(float), pd.Series(cost, index=found.index)
     if cost == "peak_memory_mb":
         on_gpu = found["peak_gpu_memory_mb"].astype(float)
         value, measure = on_gpu.fillna(value), measure.mask(on_gpu.notna(), "peak_gpu_memory_mb")
     device = "" if cost == "parameters" else found["device"].fillna("unknown device").astype(str)
-    if cost == "parameters":
-        value = value / 1e6
-    return pd.DataFrame({"cost": value, "device": device, "measure": measure}, index=found.index)
+    return found.assign(cost=value / 1e6 if cost == "parameters" else value, device=device, measure=measure)
 
 
-def _why_left_out(value: float, measured: pd.DataFrame) -> str:
+def _why_left_out(measured: pd.DataFrame) -> str:
     """Say why a point cannot be drawn; empty where it can."""
-    if np.isnan(value):
+    if measured["value"].isna().any():
         return "no complete mean"
     if measured["cost"].isna().any():
         return "not measured in all runs"
