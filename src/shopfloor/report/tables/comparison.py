@@ -9,11 +9,11 @@ experiment has nothing to compare.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from shopfloor.report.tables.baseline import rows_of
 from shopfloor.report.tables.value_tables import HOLES, dataset_table, mean_table, present_metrics
 
 MEAN_OVER_DATASETS = "mean over datasets"
@@ -24,6 +24,8 @@ TEST_SET = ["test_set", "test_set_kind"]
 
 Selection = Mapping[str, Any]
 """Values of a value table's columns that make a column here."""
+
+_Source = Mapping[Hashable, Any]
 
 
 def compare(
@@ -40,43 +42,45 @@ def compare(
     Returns:
         A table of this module; empty where there is nothing to compare.
     """
-    names = [*keys, "metric", *(name for column in columns for name in (column, f"{column}_sd"))]
     chosen = metrics[metrics["metric"].isin(shown)]
-    if not columns or chosen.empty:
-        return pd.DataFrame(columns=[*names, "status", "not_available", "missing"])
-    means, compared = dataset_table(chosen), present_metrics(chosen)
-    if chosen["dataset"].nunique() > 1:
-        means = pd.concat([means, mean_table(chosen).assign(dataset=MEAN_OVER_DATASETS)], ignore_index=True)
-    means["line"] = means.groupby(keys, sort=False).ngroup()
-    lines = means[["line", *keys]].drop_duplicates("line").set_index("line")
-    table = lines.merge(pd.Series(compared, name="metric"), how="cross")
-    remarks: list[list[_Remark]] = []
-    for column, selection in columns.items():
-        selected = rows_of(means, dict(selection)).drop_duplicates("line").set_index("line").reindex(lines.index)
-        for suffix in ("", "_sd"):
-            table[column + suffix] = selected[[metric + suffix for metric in compared]].to_numpy(dtype=float).ravel()
-        remarks.append([_remark(column, line, metric) for line in selected.to_dict("records") for metric in compared])
-    by_line = list(zip(*remarks, strict=True))
-    found = [{remark.kind for remark in line} for line in by_line]
-    table["status"] = [next((kind for kind in ("incomplete", *HOLES) if kind in kinds), "ok") for kinds in found]
-    table["not_available"] = [" ".join(each.not_available for each in line if each.not_available) for line in by_line]
-    table["missing"] = ["; ".join(each.missing for each in line if each.missing) for line in by_line]
-    return table
+    lines: list[dict[str, Any]] = []
+    if columns and len(chosen):
+        means = dataset_table(chosen)
+        if chosen["dataset"].nunique() > 1:
+            means = pd.concat([means, mean_table(chosen).assign(dataset=MEAN_OVER_DATASETS)], ignore_index=True)
+        groups: dict[tuple[Any, ...], list[_Source]] = {}
+        for line in means.to_dict("records"):
+            groups.setdefault(tuple(line[key] for key in keys), []).append(line)
+        compared = present_metrics(chosen)
+        for key, group in groups.items():
+            by_column = {
+                name: next((line for line in group if _is_selected(line, selection)), None)
+                for name, selection in columns.items()
+            }
+            names = dict(zip(keys, key, strict=True))
+            lines += [{**names, **_line(metric, by_column)} for metric in compared]
+    values = [name for column in columns for name in (column, f"{column}_sd")]
+    return pd.DataFrame(lines, columns=[*keys, "metric", *values, "status", "not_available", "missing"])
 
 
-class _Remark(NamedTuple):
-    """What a column adds to the status, ``not_available`` and ``missing`` of a line."""
-
-    kind: str = ""
-    not_available: str = ""
-    missing: str = ""
+def _is_selected(line: _Source, selection: Selection) -> bool:
+    return all(line[key] == value for key, value in selection.items())
 
 
-def _remark(column: str, source: Mapping[Hashable, Any], metric: str) -> _Remark:
-    if pd.isna(source["status"]):
-        return _Remark("missing", missing=f"{column}: not in the grid")
-    if metric in source["not_available"].split():
-        return _Remark(not_available=column)
-    if pd.isna(source[metric]):
-        return _Remark(source["status"], missing=f"{column}: {source['missing']}")
-    return _Remark()
+def _line(metric: str, by_column: Mapping[str, _Source | None]) -> dict[str, Any]:
+    line: dict[str, Any] = {"metric": metric}
+    not_available, kinds, missing = [], set(), []
+    for column, source in by_column.items():
+        if source is None:
+            line |= {column: np.nan, f"{column}_sd": np.nan}
+            kinds.add("missing")
+            missing.append(f"{column}: not in the grid")
+            continue
+        line |= {column: source[metric], f"{column}_sd": source[f"{metric}_sd"]}
+        if metric in source["not_available"].split():
+            not_available.append(column)
+        elif np.isnan(source[metric]):
+            kinds.add(source["status"])
+            missing.append(f"{column}: {source['missing']}")
+    line["status"] = next((kind for kind in ("incomplete", *HOLES) if kind in kinds), "ok")
+    return line | {"not_available": " ".join(not_available), "missing": "; ".join(missing)}
