@@ -94,10 +94,10 @@ def failures_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """
     columns = [*CELL, "status", "metrics", "reason"]
     lines = []
-    for key, group in metrics.groupby(CELL, sort=False):
+    is_hole = metrics["status"].isin(HOLES)
+    concerned = metrics[is_hole.groupby([metrics[name] for name in CELL]).transform("any")]
+    for key, group in concerned.groupby(CELL, sort=False):
         holes = group[group["status"].isin(HOLES)]
-        if holes.empty:
-            continue
         lacking = list(dict.fromkeys(holes["metric"]))
         reasons = [str(note) for note in holes["note"].dropna().unique() if str(note)]
         status = next(status for status in HOLES if (holes["status"] == status).any())
