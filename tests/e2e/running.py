@@ -104,7 +104,8 @@ def results(project: Path) -> dict[str, bytes]:
     """Content of every file of results by its path below ``data``, leaving out what holds times and the pages."""
     data = project / "data"
     left_out = (
-        "record.json", "costs.csv", "cost_table.csv", "report.html", "index.html", "summary.json", "_log.parquet", "_log.csv",
+        "record.json", "costs.csv", "cost_table.csv", "report.html", "index.html", "summary.json",
+        "_log.parquet", "_log.csv",
         *(f"{cost}_figure.{suffix}" for cost in ("latency", "fit_time", "memory") for suffix in ("json", "png")),
     )  # fmt: skip
     return {
