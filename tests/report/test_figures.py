@@ -519,9 +519,7 @@ def test_an_empty_figure_says_why(evaluation_run):
     (of_fit,) = cost_figures(metrics, evaluation_run.costs, ["fit_seconds"])
     figures = {
         "No detector has a value of Pixel AUPRO.": metric_by_category(category_table(metrics), "pixel_aupro"),
-        "No detector has Image AUROC and training time.": cost_figures(metrics, evaluation_run.costs, ["fit_seconds"])[
-            0
-        ],
+        "No detector has Image AUROC and training time.": of_fit,
         "No detector has a value of Image AUROC to": drift_figure(metrics),
         "No image has a score.": score_histogram(scores_of([], [])),
     }
