@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,8 @@ def test_every_detector_is_trained_and_measured(project: Path, experiment: str) 
         lines = log[log["detector"] == detector]
         assert np.isfinite(lines[["value", "learning_rate", "seconds"]]).all(axis=None), detector
     report = (results / "report.html").read_text(encoding="utf-8")
-    for detector in ("simplenet", "msflow", "mmr") if experiment == "model_evaluation" else ():
-        assert f"Training of {detector}" in report
+    if experiment == "model_evaluation":
+        figure = json.loads((results / "training_figure.json").read_text(encoding="utf-8"))
+        assert {"simplenet", "msflow", "mmr"} <= {panel["title"] for panel in figure["vconcat"]}
+        assert "Loss per epoch" in report
     assert ('id="foreground"' in report) == (experiment == "model_evaluation")

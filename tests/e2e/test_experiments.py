@@ -53,7 +53,7 @@ def test_input_size(project: Path) -> None:
         ("patchcore", 64): 12, ("patchcore", 96): 6, ("padim", 64): 12, ("padim", 96): 12
     }, "half of the images at 96 pixels"  # fmt: skip
     (share,) = [cell for cell in cells(project, "input_size") if cell.condition.kind == "share"]
-    assert len(load(project, share.draw)) == 6 and len(load(project, share.train)) == 6
+    assert len(load(project, share.names.draw)) == 6 and len(load(project, share.names.train)) == 6
     assert "Input size" in report(project, "input_size")
 
 
@@ -63,7 +63,7 @@ def test_data_drift(project: Path) -> None:
     drifted = {cell.drift.seed: cell for cell in cells(project, "data_drift") if cell.drift}
     as_it_is = next(cell for cell in cells(project, "data_drift") if not cell.drift)
     assert set(drifted) == {3341, 1954}
-    clean = load(project, as_it_is.test_images)
+    clean = load(project, as_it_is.names.test_images)
     for cell in drifted.values():
         part, masks, draw = (
             load(project, name) for name in (cell.names.test_images, cell.names.test_masks, cell.names.drift_draw)
@@ -72,7 +72,7 @@ def test_data_drift(project: Path) -> None:
         changed = [not np.array_equal(one, other) for one, other in zip(part, clean, strict=True)]
         assert np.mean(changed) > 0.9
         untouched = draw["camera_position"].fillna("") == ""
-        before = load(project, as_it_is.test_masks)
+        before = load(project, as_it_is.names.test_masks)
         for row in np.flatnonzero(untouched):
             assert np.array_equal(masks[row], before[row]), "lighting and quality leave the mask as it is"
         assert np.any([not np.array_equal(masks[row], before[row]) for row in np.flatnonzero(~untouched)])
@@ -148,7 +148,7 @@ def test_validation(project: Path) -> None:
     by_rule = {cell.condition.name: cell for cell in cells(project, "validation")}
     assert set(by_rule) == {"full_length", "early_stop", "early_stop_good"}
     one = by_rule["early_stop"]
-    train, held_out, test = (load(project, name) for name in (one.train, one.validation, one.test))
+    train, held_out, test = (load(project, name) for name in (one.names.train, one.names.validation, one.names.test))
     assert held_out["label"].value_counts().to_dict() == {"good": 2, "bad": 1}
     index = load(project, one.index).set_index("image")["sha256"]
     parts = [set(index[part["image"]]) for part in (train, held_out, test)]
@@ -164,7 +164,7 @@ def test_validation(project: Path) -> None:
     assert good["best_epoch"] == 1 + int(np.argmin(good["validation"]["good_loss"]))
     table = load(project, "reporting.validation.stopping_table").set_index("condition")
     assert table["best_epoch"].to_dict() == {name: record["best_epoch"] for name, record in records.items()}
-    metrics = load(project, by_rule["early_stop"].metrics).set_index("metric")["value"]
+    metrics = load(project, by_rule["early_stop"].names.metrics).set_index("metric")["value"]
     assert table.loc["early_stop", "image_auroc"] == pytest.approx(metrics["image_auroc"])
     assert "Best epoch" in report(project, "validation")
     assert json.loads((project / "data/08_reporting/validation/grid.json").read_text())["grid"]["splits"] == [

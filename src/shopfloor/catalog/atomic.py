@@ -9,6 +9,8 @@ kedro-viz shows what ``preview`` gives, and goes by the name of the type that it
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Callable
 from functools import wraps
@@ -27,6 +29,11 @@ from shopfloor.catalog.result_table import COLUMN_TYPES, marked_table, unmarked_
 if TYPE_CHECKING:
     from altair import TopLevelMixin
 
+#: Turns a Vega-Lite specification into a PNG file.
+_DRAW = """
+import sys, vl_convert
+sys.stdout.buffer.write(vl_convert.vegalite_to_png(sys.stdin.buffer.read().decode(), allowed_base_urls=[]))
+"""
 #: Files of text are UTF-8 whatever the locale of the machine.
 _UTF8 = {"open_args_save": {"mode": "w", "encoding": "utf-8"}, "open_args_load": {"mode": "r", "encoding": "utf-8"}}
 
@@ -122,10 +129,13 @@ class FigureDataset(AtomicSave, json.JSONDataset):
 
     @_of_files_only
     def preview(self) -> ImagePreview:
-        """The figure as a picture."""
-        import vl_convert
+        """The figure as a picture.
 
-        return ImagePreview(b64encode(vl_convert.vegalite_to_png(super().load(), allowed_base_urls=[])).decode("ascii"))
+        A process of its own draws it: kedro-viz asks in a fork, where vl-convert waits for ever if its parent drew.
+        """
+        command = [sys.executable, "-c", _DRAW]
+        drawn = subprocess.run(command, input=Path(self._filepath).read_bytes(), capture_output=True, check=True)
+        return ImagePreview(b64encode(drawn.stdout).decode("ascii"))
 
 
 class PictureDataset(AtomicSave, pillow.ImageDataset):
