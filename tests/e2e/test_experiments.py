@@ -150,7 +150,7 @@ def test_validation(project: Path) -> None:
     one = by_rule["early_stop"]
     train, held_out, test = (load(project, name) for name in (one.names.train, one.names.validation, one.names.test))
     assert held_out["label"].value_counts().to_dict() == {"good": 2, "bad": 1}
-    index = load(project, one.index).set_index("image")["sha256"]
+    index = load(project, one.names.index).set_index("image")["sha256"]
     parts = [set(index[part["image"]]) for part in (train, held_out, test)]
     assert sum(map(len, parts)) == len(set().union(*parts))
     records = {name: load(project, cell.names.fit_record) for name, cell in by_rule.items()}
