@@ -13,6 +13,7 @@ from shopfloor.experiments.grid import GridError, expand_experiments
 from shopfloor.planning.cell import Cell, each_once
 from tests.conftest import PROJECT, parameters_of
 from tests.perturbations.test_drift import SETTINGS as TABLE_10
+from tests.planning.keys import with_key
 
 ONE_CLASS = {"patchcore", "reverse_distillation", "mmr", "csflow", "msflow", "simplenet", "draem", "glass"}
 SEEDS = {3341, 1954, 1087}
@@ -241,16 +242,9 @@ def test_the_rules_of_stopping_share_their_split_and_not_their_training(paper: d
     ],
 )
 def test_an_impossible_experiment_is_refused_with_its_entry(path: str, value: Any, text: str) -> None:
-    changed = parameters_of("base")
-    *parents, last = path.split(".")
-    block = changed
-    for parent in parents:
-        block = block[parent]
-    block[last] = value
-    with pytest.raises(Exception) as error:
-        expand_experiments(changed)
-    assert text in getattr(error.value, "message", "")
-    assert isinstance(error.value, GridError) or path.startswith("data_drift.drift.transforms")
+    with pytest.raises(GridError) as error:
+        expand_experiments(with_key(parameters_of("base"), path, value))
+    assert text in error.value.message
 
 
 @pytest.mark.parametrize("name", ["status", "detector", "source", "night_sd"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import Any
 
@@ -14,6 +13,7 @@ from shopfloor.pipeline_registry import experiment_pipeline
 from shopfloor.planning.cell import Cell
 from shopfloor.planning.leaks import LeakError, refuse_leaks
 from shopfloor.planning.settings import FOREGROUND_METHODS
+from tests.planning.keys import with_key
 
 
 def parameters() -> dict[str, Any]:
@@ -54,13 +54,7 @@ def parameters() -> dict[str, Any]:
 
 def changed(path: str, value: Any) -> dict[str, Any]:
     """The parameters with one key set, e.g. ``detectors.rich.textures``."""
-    result = copy.deepcopy(parameters())
-    *parents, last = path.split(".")
-    block = result
-    for parent in parents:
-        block = block.setdefault(parent, {})
-    block[last] = value
-    return result
+    return with_key(parameters(), path, value)
 
 
 def cell_of(settings: dict[str, Any], detector: str = "rich", dataset: str = "cells") -> Cell:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from shopfloor.experiments.grid import GridError, expand_experiments
 from shopfloor.planning.cell import Cell
 from shopfloor.planning.names import digest, slug
+from tests.planning.keys import with_key
 
 SEEDS = [3341, 1954]
 
@@ -61,13 +61,7 @@ def cells(changed: dict[str, Any] | None = None, experiment: str = "model_evalua
 
 def changed(path: str, value: Any) -> dict[str, Any]:
     """The parameters with one key set, e.g. ``detectors.flow.batch_size``."""
-    result = copy.deepcopy(parameters())
-    *parents, last = path.split(".")
-    block = result
-    for parent in parents:
-        block = block.setdefault(parent, {})
-    block[last] = value
-    return result
+    return with_key(parameters(), path, value)
 
 
 def test_model_evaluation_is_the_product_of_its_lists() -> None:

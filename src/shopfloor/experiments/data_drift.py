@@ -17,7 +17,7 @@ from shopfloor.planning.axes import Axes
 from shopfloor.planning.cell import Cell, Domains, Drift
 from shopfloor.planning.errors import joined
 from shopfloor.planning.settings import ExperimentSettings
-from shopfloor.report.figures.comparison import Tick, comparison_figure
+from shopfloor.report.figures.comparison import Tick, comparison_figures
 from shopfloor.report.figures.style import Chart
 from shopfloor.report.page.change import Change
 from shopfloor.report.page.sections import Section
@@ -108,10 +108,7 @@ def draw_drift_figure(metrics: pd.DataFrame, drift_table: pd.DataFrame) -> tuple
         One figure per metric.
     """
     ticks = [Tick("no_drift", 0, "no drift"), Tick("drift", 1, "drift")]
-    detectors = list(metrics["detector"].unique())
-    return tuple(
-        comparison_figure(drift_table, metric, ticks, "test images", detectors=detectors) for metric in METRICS
-    )
+    return comparison_figures(drift_table, METRICS, ticks, "test images", metrics)
 
 
 def raise_drift_alarm(scores: pd.DataFrame, settings: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:

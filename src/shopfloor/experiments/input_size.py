@@ -17,7 +17,7 @@ from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import Cell, Condition
 from shopfloor.planning.errors import joined
 from shopfloor.planning.settings import ExperimentSettings
-from shopfloor.report.figures.comparison import Tick, comparison_figure
+from shopfloor.report.figures.comparison import Tick, comparison_figures
 from shopfloor.report.figures.style import Chart
 from shopfloor.report.page.change import Change
 from shopfloor.report.page.sections import Section
@@ -107,11 +107,7 @@ def draw_size_figure(metrics: pd.DataFrame, size_table: pd.DataFrame) -> tuple[C
         One figure per metric.
     """
     ticks = [Tick(str(size), float(size)) for size in _sizes(metrics)]
-    detectors = list(metrics["detector"].unique())
-    return tuple(
-        comparison_figure(size_table, metric, ticks, "image size, pixels", is_logarithmic=True, detectors=detectors)
-        for metric in METRICS
-    )
+    return comparison_figures(size_table, METRICS, ticks, "image size, pixels", metrics, is_logarithmic=True)
 
 
 def find_change(tables: Tables) -> Change | None:

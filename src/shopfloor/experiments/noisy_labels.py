@@ -15,7 +15,7 @@ from shopfloor.planning.axes import Axes
 from shopfloor.planning.binding import bind
 from shopfloor.planning.cell import Cell, Condition
 from shopfloor.planning.settings import ExperimentSettings
-from shopfloor.report.figures.comparison import Tick, comparison_figure
+from shopfloor.report.figures.comparison import Tick, comparison_figures
 from shopfloor.report.figures.style import Chart
 from shopfloor.report.page.change import Change
 from shopfloor.report.page.sections import Section
@@ -123,11 +123,7 @@ def draw_noise_figure(metrics: pd.DataFrame, noise_table: pd.DataFrame) -> tuple
     """
     shared = _is_shared(metrics)
     ticks = [Tick(level.same_test if shared else level.condition, level.percent) for level in noise_levels(metrics)]
-    detectors = list(metrics["detector"].unique())
-    return tuple(
-        comparison_figure(noise_table, metric, ticks, "mislabelled training images, %", detectors=detectors)
-        for metric in METRICS
-    )
+    return comparison_figures(noise_table, METRICS, ticks, "mislabelled training images, %", metrics)
 
 
 def _is_shared(metrics: pd.DataFrame) -> bool:

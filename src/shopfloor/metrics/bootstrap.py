@@ -88,13 +88,12 @@ def bootstrap_image_metrics(
         part = slice(start, start + step)
         upto_good, upto_bad = _running(counts_good[part, by_good]), _running(counts_bad[part, by_bad])
         parts.append(_metrics(good, bad, upto_good, upto_bad))
-    together = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    others = {
-        name: _one_by_one(name, good, bad, counts_good[:, by_good], counts_bad[:, by_bad])
+    return {
+        name: np.concatenate([part[name] for part in parts])
+        if name in parts[0]
+        else _one_by_one(name, good, bad, counts_good[:, by_good], counts_bad[:, by_bad])
         for name in image_metric_names()
-        if name not in together
     }
-    return {name: {**together, **others}[name] for name in image_metric_names()}
 
 
 def _one_by_one(

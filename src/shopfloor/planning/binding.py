@@ -51,7 +51,7 @@ def reads(list_sources: Callable[..., Sources]) -> Callable[[Function], Function
     """
 
     def mark(function: Function) -> Function:
-        function.list_sources = list_sources  # type: ignore[attr-defined]
+        function.list_sources = list_sources  # type: ignore[attr-defined]  # a mark that `sources_of` reads
         return function
 
     return mark

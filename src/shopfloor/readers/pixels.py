@@ -174,7 +174,7 @@ def bits_per_channel(image: Image.Image, data: bytes) -> int:
     if image.format == "PNG":
         return data[_PNG_BIT_DEPTH]
     if image.format == "TIFF":
-        return max(image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (1,)))  # type: ignore[attr-defined]
+        return max(image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (1,)))  # type: ignore[attr-defined]  # TIFF images have it
     return EIGHT_BITS
 
 

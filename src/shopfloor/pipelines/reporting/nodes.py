@@ -232,14 +232,13 @@ def print_figures(*figures: Chart) -> tuple[Image, ...]:
     return tuple(map(print_picture, figures))
 
 
-def summarise(plan: Plan, costs: pd.DataFrame, *, experiment: str, **tables: pd.DataFrame) -> dict[str, Any]:
+def summarise(plan: Plan, *, experiment: str, **tables: pd.DataFrame) -> dict[str, Any]:
     """Say what the experiment found and what it was made with, as plain data.
 
     Args:
         plan: The experiment's plan.
-        costs: What it took.
         experiment: Its name.
-        **tables: Its other tables.
+        **tables: Its tables, ``costs`` among them.
 
     Returns:
         See :func:`shopfloor.report.page.summary.summarise`; and ``versions``, ``finished``, ``environment``.
@@ -247,10 +246,10 @@ def summarise(plan: Plan, costs: pd.DataFrame, *, experiment: str, **tables: pd.
     from shopfloor.experiments import EXPERIMENTS
     from shopfloor.report.page.summary import summarise as sum_up
 
-    each, known = EXPERIMENTS[experiment], {"costs": costs, **tables}
-    change = each.find_change(known) if each.find_change else None
+    each, costs = EXPERIMENTS[experiment], tables["costs"]
+    change = each.find_change(tables) if each.find_change else None
     return {
-        **sum_up(plan, known, change, shows_detectors=each.shows_detectors),
+        **sum_up(plan, tables, change, shows_detectors=each.shows_detectors),
         "versions": {library: version(library) for library in _LIBRARIES},
         "finished": datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
         "environment": {

@@ -60,8 +60,8 @@ _COST_FIGURES = (
     ),
     Step(nodes.draw_training, ("training_log",), figures={"training": "Loss per epoch"}),
 )
-#: Collected tables that neither the page nor the summary needs.
-_NOT_ON_THE_PAGE = {"group_metrics", "scores", "training_log", "intervals", "drift_alarms"}
+#: Tables that neither the page nor the summary needs.
+_NOT_ON_THE_PAGE = {"group_metrics", "scores", "training_log", "intervals"}
 
 
 def create_pipeline(grids: Iterable[Grid]) -> Pipeline:

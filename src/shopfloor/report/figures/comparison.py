@@ -36,6 +36,28 @@ class Tick(NamedTuple):
     label: str = ""
 
 
+def comparison_figures(
+    table: pd.DataFrame,
+    shown: Sequence[str],
+    ticks: Sequence[Tick],
+    x_title: str,
+    metrics: pd.DataFrame,
+    is_logarithmic: bool = False,
+) -> tuple[Chart, ...]:
+    """Draw each metric of a comparison, see `comparison_figure`.
+
+    Args:
+        table: As there.
+        shown: The metrics to draw.
+        ticks: As there.
+        x_title: As there.
+        metrics: All metrics of the experiment, which know all its detectors.
+        is_logarithmic: As there.
+    """
+    detectors = list(metrics["detector"].unique())
+    return tuple(comparison_figure(table, each, ticks, x_title, is_logarithmic, detectors) for each in shown)
+
+
 def comparison_figure(
     table: pd.DataFrame,
     metric: str,
