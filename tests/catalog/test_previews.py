@@ -81,7 +81,7 @@ def test_a_figure_comes_back_as_it_was_saved(tmp_path: Path) -> None:
         dataset.save(chart)
         first = (tmp_path / "figure.json").read_bytes()
         loaded = dataset.load()
-        assert type(loaded) is type(chart) and loaded.to_dict() == chart.to_dict()
+        assert loaded == chart.to_dict()
         dataset.save(loaded)
         assert (tmp_path / "figure.json").read_bytes() == first
 
@@ -105,3 +105,12 @@ def test_a_picture_is_shown_as_it_lies_on_disk(name: str, save_args: dict[str, A
     shown = Image.open(BytesIO(b64decode(dataset.preview())))
     assert shown.size == (8, 5)
     assert np.asarray(shown).mean() == pytest.approx(200, abs=2)
+
+
+def test_a_notebook_shows_a_loaded_figure(tmp_path: Path) -> None:
+    import altair as alt
+
+    dataset = FigureDataset(filepath=str(tmp_path / "figure.json"))
+    dataset.save(score_histogram(cell_scores(1)))
+    with alt.renderers.enable("svg"):
+        assert dataset.load()._repr_mimebundle_()["image/svg+xml"].startswith("<svg")

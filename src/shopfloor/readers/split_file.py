@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -167,10 +168,22 @@ def path_inside(root: Path, folder: Path, value: str) -> str:
     if ".." in PurePosixPath(value.replace("\\", "/")).parts or "\0" in value:
         raise ValueError(f"path {value} leaves the root")
     path = folder / value
+    inside = path.relative_to(root)
+    below = [root.joinpath(*inside.parts[:depth]) for depth in range(1, len(inside.parts) + 1)]
+    if any(map(_leads_elsewhere, below)):  # to resolve every path would take most of the time of a listing
+        try:
+            is_inside = path.resolve().is_relative_to(root.resolve())
+        except (OSError, RuntimeError) as error:  # a loop of links
+            raise ValueError(f"path {value} cannot be resolved") from error
+        if not is_inside:
+            raise ValueError(f"path {value} leaves the root through a link")
+    return inside.as_posix()
+
+
+def _leads_elsewhere(path: Path) -> bool:
+    """Tell whether a path is a symbolic link or a junction of Windows, or cannot be looked at."""
     try:
-        inside = path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError) as error:  # a loop of links
-        raise ValueError(f"path {value} cannot be resolved") from error
-    if not inside:
-        raise ValueError(f"path {value} leaves the root through a link")
-    return path.relative_to(root).as_posix()
+        facts = path.lstat()
+    except (OSError, ValueError):
+        return True
+    return stat.S_ISLNK(facts.st_mode) or bool(getattr(facts, "st_reparse_tag", 0))

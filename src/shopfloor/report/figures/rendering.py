@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from shopfloor.report.figures.style import Chart, finished, one_line
+from shopfloor.catalog.atomic import VegaLite
+from shopfloor.report.figures.style import Chart, one_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -55,18 +56,16 @@ def below_one_another(charts: Mapping[str, Chart]) -> Chart:
     Args:
         charts: At least one, by title.
     """
-    import altair as alt
-
     parts: list[dict[str, Any]] = []
     datasets: dict[str, Any] = {}
     for title, chart in charts.items():
-        content = chart.to_dict()
+        content = _content(chart)
         datasets |= content.get("datasets", {})
         part = {name: value for name, value in content.items() if name not in _TOP_LEVEL}
         part = {"vconcat": [part]} if "title" in part else part
         parts.append({**part, "title": one_line(title)})
-    together = {"vconcat": parts, "datasets": datasets, "resolve": {"scale": dict.fromkeys(_LEGENDS, "independent")}}
-    return finished(alt.VConcatChart.from_dict(together))
+    shared = {"$schema": content["$schema"], "config": content["config"], "datasets": datasets}
+    return VegaLite(shared, vconcat=parts, resolve={"scale": dict.fromkeys(_LEGENDS, "independent")})
 
 
 def _content(chart: Chart | Mapping[str, Any]) -> dict[str, Any]:
