@@ -268,7 +268,7 @@ def real_tables() -> dict[str, pd.DataFrame]:
     )
     made = nodes.make_tables(metrics_of(), costs())
     tables = dict(zip(("category_table", "dataset_table", "mean_table"), made, strict=False))
-    alarms = raise_drift_alarm(drifted, {"batch_sizes": [4, 16], "repetitions": 9, "seed": 1})
+    alarms = raise_drift_alarm(drifted, {"batch_sizes": [4, 16], "repetitions": 9, "false_alarms": 0.05, "seed": 1})
     drift = make_drift_tables(several({}, DRIFTED, {"test_set": "shifted", "test_set_kind": "domains"}))
     all_scores = collecting.collect_scores(*(scores_of(seed) for seed in range(4)), cells=cells)
     certainty = nodes.measure_certainty(

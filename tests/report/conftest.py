@@ -67,7 +67,7 @@ def tables_of(
     tables |= {"metrics": metrics, "costs": costs, **known}
     names = ("category_table", "dataset_table", "mean_table", "failures_table", "unavailable_table", "cost_table")
     tables |= dict(zip(names, make_tables(metrics, costs), strict=True))
-    settings = {"params:drift_alarm": {"batch_sizes": [8], "repetitions": 5, "seed": 1}}
+    settings = {"params:drift_alarm": {"batch_sizes": [8], "repetitions": 5, "false_alarms": 0.05, "seed": 1}}
     for step in EXPERIMENTS[experiment].steps:
         if step.tables:
             made = step.function(*({**tables, **settings}[name] for name in step.inputs))

@@ -63,7 +63,7 @@ def test_tolerances_are_points_and_twice_as_wide_for_one_category(
     hit = (metrics["dataset"] == dataset) & (metrics["metric"] == metric) & (metrics["detector"] == "patchcore")
     metrics["value"] += np.where(hit, off / 100, 0)
     table = compare("model_evaluation", metrics)
-    name = settings()["datasets"][dataset]
+    name = settings().datasets[dataset]
     line = table[(table["method"] == "PatchCore") & (table["dataset"] == name) & (table["metric"] == metric)].iloc[0]
     assert line["verdict"] == verdict and line["difference"] == pytest.approx(off)
     assert (table.drop(line.name)["verdict"] != "outside").all()

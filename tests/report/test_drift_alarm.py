@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 from scipy.stats import mannwhitneyu
 
+from shopfloor.planning.report_settings import DriftAlarmSettings
 from shopfloor.report.statistics.drift_alarm import alarm_summary, batch_statistics, drift_alarm
 from tests.report.conftest import with_kinds
 
-SETTINGS = {"batch_sizes": [8, 32], "repetitions": 500, "false_alarms": 0.05, "seed": 3341}
+SETTINGS = DriftAlarmSettings.model_validate(
+    {"batch_sizes": [8, 32], "repetitions": 500, "false_alarms": 0.05, "seed": 3341}
+)
 
 
 def cell(n_good=100, shift=0.0, scale=1.0, test_sets=("drift_1",), n_bad=30, **changed):
@@ -32,7 +35,7 @@ def cell(n_good=100, shift=0.0, scale=1.0, test_sets=("drift_1",), n_bad=30, **c
 
 def line_of(scores, **settings):
     """The values of a cell that has one drift test set, those of batches under names such as ``batch_8_auroc``."""
-    table = drift_alarm(scores, {**SETTINGS, **settings})
+    table = drift_alarm(scores, SETTINGS.model_copy(update={**settings}))
     assert list(table["batch_size"]) == [8, 32]
     assert (table["auroc"] == table["auroc"].iloc[0]).all()
     batches = {
@@ -139,7 +142,7 @@ def test_order_of_lines_does_not_matter_and_the_seed_does():
     ]  # fmt: skip
     p, q = (table[table["detector"] == name].drop(columns="detector").reset_index(drop=True) for name in "pq")
     pd.testing.assert_frame_equal(p, q)  # the same images are drawn for all detectors
-    assert (drift_alarm(scores, {**SETTINGS, "seed": 1})["batch_auroc"] != table["batch_auroc"]).any()
+    assert (drift_alarm(scores, SETTINGS.model_copy(update={"seed": 1}))["batch_auroc"] != table["batch_auroc"]).any()
 
 
 def test_datasets_without_synthetic_drift_are_left_out():
@@ -205,7 +208,7 @@ def test_summary_counts_every_dataset_once_and_names_what_is_missing():
 
 
 def test_a_table_of_any_batch_size_reads_back_as_numbers(tmp_path):
-    alarms = drift_alarm(cell(shift=0.5), {**SETTINGS, "batch_sizes": [16]})
+    alarms = drift_alarm(cell(shift=0.5), SETTINGS.model_copy(update={"batch_sizes": [16]}))
     alarms.to_csv(tmp_path / "alarms.csv", index=False)
     again = pd.read_csv(tmp_path / "alarms.csv", keep_default_na=False)
     assert again["batch_auroc"].to_list() == pytest.approx(alarms["batch_auroc"].to_list())

@@ -19,6 +19,7 @@ from shopfloor.experiments.validation import make_stopping_table
 from shopfloor.pipelines.reporting.nodes import draw_categories
 from shopfloor.pipelines.reporting.pipeline import create_pipeline
 from shopfloor.planning.cell import Cell, each_once
+from shopfloor.planning.report_settings import BootstrapSettings, DriftAlarmSettings
 from shopfloor.report.figures.style import is_empty
 from shopfloor.report.page.change import points_of
 from shopfloor.report.paper.tables import paper_tables
@@ -29,6 +30,7 @@ from shopfloor.report.tables.collecting import collect_metrics
 from shopfloor.report.tables.value_tables import category_table, dataset_table, mean_table
 from shopfloor.settings import CONFIG_LOADER_ARGS
 from tests.report.conftest import NO_COSTS, cell_scores, change_of, headline_of, tables_of
+from tests.report.test_paper_tables import settings
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOMAINS = {"drift_7": ["same"], "common_light": ["view"], "full": ["background"], "drift": ["illumination", "view"]}
@@ -133,7 +135,7 @@ def test_the_page_has_both_sections(metrics: pd.DataFrame) -> None:
 
 
 def test_the_papers_tables_take_drift_from_drift(metrics: pd.DataFrame) -> None:
-    block = parameters()["paper_tables"] | {"rows_and_columns": "run"}
+    block = settings(rows_and_columns="run")
     (table,) = [table for table in paper_tables("data_drift", metrics, NO_COSTS, block) if table.number == 6]
     found = table.frame[table.frame["metric"] == "image_auroc"].set_index("column")["value"].to_dict()
     assert found == pytest.approx({"D": 90.0, "D+dr": 60.0})
@@ -146,15 +148,15 @@ def test_scores_of_domains_are_those_of_no_other_test_set(drifting: Grid, metric
             for place, cell in enumerate(each_once(drifting.cells, "predict_key"))
         ]
     )
-    alarms = drift_alarm(scores, {"batch_sizes": [8], "repetitions": 5, "seed": 1})
+    alarms = drift_alarm(scores, DriftAlarmSettings(batch_sizes=(8,), repetitions=5, false_alarms=0.05, seed=1))
     assert list(alarms["test_set"]) == ["drift_1", "drift_7"]
-    intervals, means, _ = certainty_tables(scores, {"resamples": 3, "level": 0.9, "seed": 1}, metrics)
+    intervals, means, _ = certainty_tables(scores, BootstrapSettings(resamples=3, level=0.9, seed=1), metrics)
     kinds = intervals[["test_set_kind", "test_set"]].drop_duplicates().to_numpy().tolist()
     assert sorted(kinds) == [["drift", "drift_1"], ["drift", "drift_7"], ["full", "full"]]
     assert (means["missing"] == "").all()
     # A dataset that is measured by domains alone has no interval, whatever its domains are called.
     only_domains = metrics[metrics["test_set_kind"] == "domains"]
-    intervals, means, _ = certainty_tables(scores, {"resamples": 3, "level": 0.9, "seed": 1}, only_domains)
+    intervals, means, _ = certainty_tables(scores, BootstrapSettings(resamples=3, level=0.9, seed=1), only_domains)
     assert intervals.empty and means.empty
 
 
@@ -174,7 +176,7 @@ def test_rules_of_stopping_are_no_noise_and_no_clean_training() -> None:
     assert "training condition noise_4" in headline_of(metrics)
     costs = metrics.assign(stopped_epoch=4.0, best_epoch=3.0, n_train_bad=1, device="cpu")
     assert set(make_stopping_table(dataset_table(metrics), costs)["condition"]) == {"noise_4", "clean"}
-    block = parameters()["paper_tables"] | {"rows_and_columns": "run"}
+    block = settings(rows_and_columns="run")
     (table,) = paper_tables("validation", metrics, costs, block)
     assert table.columns == ["VAD noise 4", "VAD clean"], "a rule's name is no percentage"
     assert set(table.frame.loc[table.frame["metric"] == "epochs", "value"]) == {4.0}

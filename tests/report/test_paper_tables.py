@@ -14,6 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from shopfloor.planning.errors import GridError
+from shopfloor.planning.reading import read_settings
+from shopfloor.planning.report_settings import PaperTablesSettings
 from shopfloor.report.paper.formats import HOLE, PaperTable, to_csv, to_html, to_latex
 from shopfloor.report.paper.formats import to_markdown as markdown
 from shopfloor.report.paper.tables import paper_tables, render_all
@@ -27,9 +30,10 @@ D_TABLES = (5, 6, 7, 11, 12)
 ROUNDING = 0.1 + 1e-9
 
 
-def settings(environment: str = "base", **changed: Any) -> dict[str, Any]:
+def settings(environment: str = "base", **changed: Any) -> PaperTablesSettings:
     """The block of the project, as that environment has it."""
-    return {**parameters_of(environment)["paper_tables"], **changed}
+    block = {**parameters_of(environment)["paper_tables"], **changed}
+    return read_settings(PaperTablesSettings, "paper_tables", block)
 
 
 def published() -> pd.DataFrame:
@@ -52,14 +56,14 @@ def as_metrics(tables: tuple[int, ...], conditions: tuple[str, ...] | None = Non
 @lru_cache
 def _as_metrics(tables: tuple[int, ...], conditions: tuple[str, ...] | None) -> pd.DataFrame:
     block = settings()
-    detectors = {printed: name for name, printed in block["methods"].items()}
-    datasets = {printed: name for name, printed in block["datasets"].items()}
+    detectors = {printed: name for name, printed in block.methods.items()}
+    datasets = {printed: name for name, printed in block.datasets.items()}
     lines: list[pd.DataFrame] = []
     for line in published().query("table in @tables and metric != 'epochs'").to_dict("records"):
         if line["dataset"].startswith("mean:") or (conditions and line["condition"] not in conditions):
             continue
         dataset = datasets[line["dataset"]]
-        count = block["categories"][dataset]
+        count = block.categories[dataset]
         spread = np.linspace(-0.03, 0.03, count) if count > 1 else [0.0]
         case = coordinates(str(line["condition"]), dataset)
         values = [
@@ -85,7 +89,7 @@ def coordinates(condition: str, dataset: str) -> dict[str, Any]:
 def values_of(table: PaperTable) -> pd.DataFrame:
     """Values of a table beside the published ones."""
     paper = published().query("table == @table.number").rename(columns={"value": "paper"})
-    names = settings()["methods"]
+    names = settings().methods
     frame = table.frame.assign(method=table.frame["detector"].map(names))
     return paper.merge(frame, on=["method", "dataset", "condition", "metric"], how="left", validate="one_to_one")
 
@@ -139,7 +143,7 @@ def test_every_published_number_has_its_cell_and_the_papers_order(experiment: st
     for table in paper_tables(experiment, empty, NO_COSTS, settings("paper")):
         paper = published().query("table == @table.number")
         frame = table.frame[table.frame["metric"] != "best_epoch"]
-        rows = frame["detector"].map(settings()["methods"])
+        rows = frame["detector"].map(settings().methods)
         assert list(rows.unique()) == list(paper["method"].unique())
         columns = frame[["dataset", "condition"]].drop_duplicates()
         wanted = paper[["dataset", "condition"]].drop_duplicates()
@@ -484,5 +488,5 @@ def test_files_are_named_by_number_and_format(noisy_run: Any) -> None:
 
 
 def test_a_layout_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError, match="rows_and_columns"):
+    with pytest.raises(GridError, match="rows_and_columns"):
         paper_tables("validation", noise_run(), NO_COSTS, settings(rows_and_columns="both"))

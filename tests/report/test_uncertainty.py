@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 
 from shopfloor.metrics import image_metrics
+from shopfloor.planning.report_settings import BootstrapSettings
 from shopfloor.report.page.headline import certainty
 from shopfloor.report.statistics.uncertainty import certainty_tables, leader
 from shopfloor.report.tables.baseline import rows_of
 from tests.report.conftest import value_rows, with_kinds
 
-SETTINGS = {"resamples": 300, "level": 0.95, "seed": 3341}
+SETTINGS = BootstrapSettings.model_validate({"resamples": 300, "level": 0.95, "seed": 3341})
 NAMES = ["image_auroc", "image_f1max", "image_pg2", "image_pb2", "image_pg2_strict", "image_pb2_strict"]
 
 
@@ -71,7 +72,9 @@ def test_interval_is_that_of_slow_resampling():
             for _ in range(1500)
         ]
     )
-    table = certainty_tables(scores, {**SETTINGS, "resamples": 4000, "level": 0.8})[0].set_index("metric")
+    table = certainty_tables(scores, SETTINGS.model_copy(update={"resamples": 4000, "level": 0.8}))[0].set_index(
+        "metric"
+    )
     for name in ("image_auroc", "image_f1max", "image_pg2", "image_pb2"):
         expected = slow[name].quantile([0.1, 0.9])
         assert [*table.loc[name, ["low", "high"]]] == pytest.approx([*expected], abs=0.25 * np.ptp(expected) + 1e-9)
@@ -87,7 +90,7 @@ def test_neither_the_order_of_lines_nor_other_detectors_change_anything():
     for table, other in zip(tables, without_r, strict=True):
         is_there = ~(table.filter(like="detector") == "r").any(axis=1)
         pd.testing.assert_frame_equal(table[is_there].reset_index(drop=True), other)
-    other_seed = certainty_tables(scores, {**SETTINGS, "seed": 1})[0]
+    other_seed = certainty_tables(scores, SETTINGS.model_copy(update={"seed": 1}))[0]
     pd.testing.assert_series_equal(tables[0]["value"], other_seed["value"])
     assert (tables[0]["low"] != other_seed["low"]).any()
 
@@ -113,7 +116,7 @@ def test_a_mean_counts_every_dataset_once_and_a_difference_is_one_of_means():
 def test_an_interval_of_a_mean_is_narrower_than_those_of_its_categories():
     """Four independent categories of one dataset: half the width (the images of each are drawn for themselves)."""
     scores = together(*(cell("p", category, n_good=100, n_bad=100) for category in ("x", "yy", "z", "www")))
-    single, means, _ = certainty_tables(scores, {**SETTINGS, "resamples": 2000})
+    single, means, _ = certainty_tables(scores, SETTINGS.model_copy(update={"resamples": 2000}))
     widths = [
         table.assign(width=table["high"] - table["low"]).set_index("metric")["width"] for table in (single, means)
     ]
@@ -129,7 +132,7 @@ def test_categories_are_drawn_for_themselves():
 
 
 def test_the_value_itself_is_no_resample():
-    line = certainty_tables(cell("p"), {**SETTINGS, "resamples": 1})[0].iloc[0]
+    line = certainty_tables(cell("p"), SETTINGS.model_copy(update={"resamples": 1}))[0].iloc[0]
     assert line["low"] == line["high"] != line["value"]
 
 
@@ -289,7 +292,7 @@ def test_no_scores_are_empty_tables():
 def test_long_grids_say_how_far_they_are(caplog):
     scores = together(*(cell("p", seed=seed, n_good=3, n_bad=3) for seed in range(101)))
     with caplog.at_level(logging.INFO, logger="shopfloor.report.statistics.uncertainty"):
-        certainty_tables(scores, {**SETTINGS, "resamples": 2})
+        certainty_tables(scores, SETTINGS.model_copy(update={"resamples": 2}))
     assert [record.getMessage() for record in caplog.records] == [
         "Intervals of 100 of 101 cells are there.", "Intervals of 101 of 101 cells are there."
     ]  # fmt: skip

@@ -16,6 +16,8 @@ from shopfloor.perturbations.drift_settings import DriftSettings
 from shopfloor.planning.axes import Axes
 from shopfloor.planning.cell import Cell, Domains, Drift
 from shopfloor.planning.errors import joined
+from shopfloor.planning.reading import read_settings
+from shopfloor.planning.report_settings import DriftAlarmSettings
 from shopfloor.planning.settings import ExperimentSettings
 from shopfloor.report.figures.comparison import Tick, comparison_figures
 from shopfloor.report.figures.style import Chart
@@ -121,7 +123,7 @@ def raise_drift_alarm(scores: pd.DataFrame, settings: dict[str, Any]) -> tuple[p
     Returns:
         One line per cell, drift seed and batch size; one line per detector, means.
     """
-    alarms = drift_alarm(scores, settings)
+    alarms = drift_alarm(scores, read_settings(DriftAlarmSettings, "drift_alarm", settings))
     return alarms, alarm_summary(alarms)
 
 

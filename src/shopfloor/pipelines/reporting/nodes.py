@@ -13,6 +13,8 @@ import pandas as pd
 from PIL.Image import Image
 
 from shopfloor.catalog.image_stack import ImagePart
+from shopfloor.planning.reading import read_settings
+from shopfloor.planning.report_settings import BootstrapSettings, PaperTablesSettings
 from shopfloor.report.figures.style import Chart
 from shopfloor.runners.missing import MissingResult
 
@@ -121,7 +123,7 @@ def measure_certainty(
     """
     from shopfloor.report.statistics.uncertainty import certainty_tables
 
-    return certainty_tables(scores, bootstrap, metrics, group_metrics)
+    return certainty_tables(scores, read_settings(BootstrapSettings, "bootstrap", bootstrap), metrics, group_metrics)
 
 
 def rank_detectors(metrics: pd.DataFrame) -> tuple[pd.DataFrame, Chart]:
@@ -149,7 +151,8 @@ def make_paper_tables(
     """
     from shopfloor.report.paper.tables import paper_tables, render_all
 
-    return render_all(paper_tables(plan["experiment"], metrics, costs, settings))
+    read = read_settings(PaperTablesSettings, "paper_tables", settings)
+    return render_all(paper_tables(plan["experiment"], metrics, costs, read))
 
 
 def compare_with_paper(
@@ -175,7 +178,8 @@ def compare_with_paper(
     """
     from shopfloor.report.paper.against_paper import against_paper
 
-    return against_paper(plan["experiment"], metrics, costs, settings, published, contradictions)
+    read = read_settings(PaperTablesSettings, "paper_tables", settings)
+    return against_paper(plan["experiment"], metrics, costs, read, published, contradictions)
 
 
 def show_side_by_side(

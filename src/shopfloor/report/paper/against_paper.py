@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from shopfloor.planning.report_settings import PaperTablesSettings
 from shopfloor.report.paper.tables import paper_tables
 from shopfloor.report.paper.values import EPOCHS
 
@@ -24,7 +25,7 @@ def against_paper(
     experiment: str,
     metrics: pd.DataFrame,
     costs: pd.DataFrame,
-    settings: Mapping[str, Any],
+    settings: PaperTablesSettings,
     published: pd.DataFrame,
     contradictions: pd.DataFrame,
 ) -> pd.DataFrame:
@@ -48,20 +49,20 @@ def against_paper(
         (``within``, ``outside``, ``missing``, ``paper contradicts itself``) and ``note``. Empty when no dataset of
         the run is in the paper.
     """
-    names = settings["datasets"]
+    names = settings.datasets
     if not metrics["dataset"].isin(list(names)).any():
         return pd.DataFrame(columns=list(COLUMNS))
-    lines = _measured(experiment, metrics, costs, {**settings, "rows_and_columns": "paper"})
-    if settings["rows_and_columns"] != "paper":
+    lines = _measured(experiment, metrics, costs, settings.model_copy(update={"rows_and_columns": "paper"}))
+    if settings.rows_and_columns != "paper":
         lines = lines[lines["kind"] != "absent"]
     paper = published.rename(columns={"value": "paper"}).astype({"condition": str})[[*_CELL, "paper"]]
     remarks = contradictions.astype({"condition": str})[[*_CELL, "expected", "remark"]]
     # The order of the published table; what is no published cell, such as the best epoch, has no place here.
     table = paper.merge(lines, on=_CELL).merge(remarks, on=_CELL, how="left")
     table["difference"] = table["measured"] - table["paper"]
-    one_category = {names[each] for each, count in settings["categories"].items() if count == 1}
+    one_category = {names[each] for each, count in settings.categories.items() if count == 1}
     table["tolerance"] = [
-        settings["tolerance"][metric] * (2 if dataset in one_category and metric not in EPOCHS else 1)
+        settings.tolerance[metric] * (2 if dataset in one_category and metric not in EPOCHS else 1)
         for metric, dataset in zip(table["metric"], table["dataset"], strict=True)
     ]
     is_near = table["difference"].abs() <= table["tolerance"] + 1e-9
@@ -74,10 +75,12 @@ def against_paper(
     return table[list(COLUMNS)]
 
 
-def _measured(experiment: str, metrics: pd.DataFrame, costs: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
+def _measured(
+    experiment: str, metrics: pd.DataFrame, costs: pd.DataFrame, settings: PaperTablesSettings
+) -> pd.DataFrame:
     """The values of all tables in the paper's layout, under the names of the published numbers."""
     frames = [
-        table.frame.assign(table=table.number, method=table.frame["detector"].map(dict(settings["methods"])))
+        table.frame.assign(table=table.number, method=table.frame["detector"].map(dict(settings.methods)))
         for table in paper_tables(experiment, metrics, costs, settings)
     ]
     columns = [*_CELL, "value", "kind", "hole"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
 from shopfloor.metrics.entries import label_of
+from shopfloor.planning.report_settings import TableSettings
 from shopfloor.report.paper.formats import TEXT_OF_KIND
 from shopfloor.report.paper.values import EPOCHS, TRAINING, RunValues, TableColumn
 from shopfloor.report.tables.value_tables import HOLES
@@ -17,27 +17,26 @@ _LABELS = {"epochs": "Epochs", "best_epoch": "Best epoch"}
 
 
 def caption_of(
-    entry: Mapping[str, Any],
-    lines: Sequence[Sequence[str]],
+    entry: TableSettings,
     columns: Sequence[TableColumn],
     frame: pd.DataFrame,
     run: RunValues,
     size: int,
 ) -> str:
     """Say what a cell holds, the rule of averaging, the datasets of each mean."""
-    content = "; below: ".join(" / ".join(_label(metric) for metric in line) for line in lines)
+    content = "; below: ".join(" / ".join(_label(metric) for metric in line) for line in entry.lines)
     sentences = [f"{content}, percent{' and numbers of epochs' if set(run.wanted) & set(EPOCHS) else ''}."]
-    sentences.append(str(entry["caption"]).strip())
+    sentences.append(entry.caption.strip())
     has_pixel = any(metric.startswith("pixel_") for metric in run.wanted)
     means = {column.members: column for column in columns if column.is_mean}
     for members, first in means.items():
-        name = next(block["mean"] for block in entry["columns"] if "mean" in block)
+        name = next(block.mean for block in entry.columns if block.mean is not None)
         text = f"{name}: plain mean over {', '.join(map(run.printed, members))}, each dataset counted once"
         unmasked = [each for each in members if has_pixel and _has_no_masks(each, first, run)]
         if unmasked:
             text += f"; pixel metrics without {', '.join(map(run.printed, unmasked))}"
         sentences.append(f"{text}.")
-    if all(block["vary"] != "image_size" for block in entry["columns"]):
+    if all(block.vary != "image_size" for block in entry.columns):
         sentences.append(f"{size} x {size} pixels.")
     if frame["sd"].notna().any():
         sentences.append("Mean over seeds ± standard deviation where there are several.")
@@ -47,7 +46,7 @@ def caption_of(
 
 
 def _has_no_masks(dataset: str, column: TableColumn, run: RunValues) -> bool:
-    if dataset in run.settings["without_masks"]:
+    if dataset in run.settings.without_masks:
         return True
     lines = [line for (name, *_), line in run.datasets.items() if name == dataset]
     pixel = [metric for metric in run.wanted if metric.startswith("pixel_")]
@@ -59,8 +58,8 @@ def notes_of(
 ) -> list[str]:
     """List what is to be said below a table."""
     notes = []
-    if size != run.settings["image_size"]:
-        notes.append(f"The paper's size is {run.settings['image_size']} pixels; this run has none of that size.")
+    if size != run.settings.image_size:
+        notes.append(f"The paper's size is {run.settings.image_size} pixels; this run has none of that size.")
     notes += _hole_notes(frame)
     if set(frame["kind"]) & {"missing"}:
         notes += _failure_notes(columns, detectors, run)

@@ -7,11 +7,11 @@ below the table: never zero and never left out of a mean.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from shopfloor.planning.report_settings import PaperTablesSettings, TableSettings
 from shopfloor.report.paper.captions import caption_of, notes_of
 from shopfloor.report.paper.formats import PaperTable, render_all
 from shopfloor.report.paper.layout import columns_of, detectors_of, image_size, unique_labels
@@ -21,7 +21,7 @@ __all__ = ["PaperTable", "paper_tables", "render_all"]
 
 
 def paper_tables(
-    experiment: str, metrics: pd.DataFrame, costs: pd.DataFrame, settings: Mapping[str, Any]
+    experiment: str, metrics: pd.DataFrame, costs: pd.DataFrame, settings: PaperTablesSettings
 ) -> list[PaperTable]:
     """The paper's tables that an experiment answers.
 
@@ -35,28 +35,21 @@ def paper_tables(
     Returns:
         The tables in the order of the settings. Where rows and columns are those of the run, a table for which the run
         has none is left out.
-
-    Raises:
-        ValueError: ``rows_and_columns`` is neither ``run`` nor ``paper``.
     """
-    if settings["rows_and_columns"] not in ("run", "paper"):
-        raise ValueError(
-            f"paper_tables.rows_and_columns: expected run or paper, found {settings['rows_and_columns']!r}."
-        )
     found = []
-    for name, entry in settings["tables"].items():
-        if entry["experiment"] == experiment:
-            run = RunValues(metrics, costs, settings, tuple(metric for line in entry["lines"] for metric in line))
+    for name, entry in settings.tables.items():
+        if entry.experiment == experiment:
+            run = RunValues(metrics, costs, settings, tuple(metric for line in entry.lines for metric in line))
             table = _table(int(name.removeprefix("table_")), entry, run)
             if len(table.frame):
                 found.append(table)
     return found
 
 
-def _table(number: int, entry: Mapping[str, Any], run: RunValues) -> PaperTable:
+def _table(number: int, entry: TableSettings, run: RunValues) -> PaperTable:
     size = image_size(run)
-    columns = [column for block in entry["columns"] for column in columns_of(block, run, size)]
-    detectors = detectors_of(entry["methods"], columns, run)
+    columns = [column for block in entry.columns for column in columns_of(block, run, size)]
+    detectors = detectors_of(entry.methods, columns, run)
     rows = unique_labels({detector: run.method(detector) for detector in detectors})
     labels = unique_labels(dict(enumerate(column.label for column in columns)))
     lines: list[dict[str, Any]] = []
@@ -79,12 +72,11 @@ def _table(number: int, entry: Mapping[str, Any], run: RunValues) -> PaperTable:
                 lines.append({**known, "metric": metric, **cell._asdict()})
     names_of_columns = ["row", "column", "detector", "dataset", "condition", "metric", "value", "sd", "kind", "hole"]
     frame = _with_best(pd.DataFrame(lines, columns=names_of_columns))
-    cell_lines = tuple(tuple(line) for line in entry["lines"])
     return PaperTable(
         number,
-        str(entry["title"]),
-        caption_of(entry, cell_lines, columns, frame, run, size),
-        cell_lines,
+        entry.title,
+        caption_of(entry, columns, frame, run, size),
+        entry.lines,
         frame,
         tuple(notes_of(frame, columns, detectors, run, size)),
     )

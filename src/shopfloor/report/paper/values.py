@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from shopfloor.planning.report_settings import PaperTablesSettings
 from shopfloor.report.tables.baseline import training_kind
 from shopfloor.report.tables.value_tables import dataset_table, mean_table
 
@@ -49,18 +50,18 @@ class RunValues:
 
     all_metrics: pd.DataFrame
     costs: pd.DataFrame
-    settings: Mapping[str, Any]
+    settings: PaperTablesSettings
     wanted: tuple[str, ...]
 
     @property
     def follows_paper(self) -> bool:
-        return self.settings["rows_and_columns"] == "paper"
+        return self.settings.rows_and_columns == "paper"
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
         """The metrics of the table, without pixel values of datasets that have no masks in the paper."""
         table = self.all_metrics[self.all_metrics["metric"].isin(self.wanted)]
-        hidden = table["dataset"].isin(self.settings["without_masks"]) & table["metric"].str.startswith("pixel_")
+        hidden = table["dataset"].isin(self.settings.without_masks) & table["metric"].str.startswith("pixel_")
         return table.assign(
             value=table["value"].mask(hidden),
             status=table["status"].mask(hidden, "not_available"),
@@ -106,10 +107,10 @@ class RunValues:
         return "; ".join(str(note) for note in notes if str(note)) or "not available"
 
     def printed(self, dataset: str) -> str:
-        return str(self.settings["datasets"].get(dataset, dataset))
+        return str(self.settings.datasets.get(dataset, dataset))
 
     def method(self, detector: str) -> str:
-        return str(self.settings["methods"].get(detector, detector))
+        return str(self.settings.methods.get(detector, detector))
 
 
 def _by_key(table: pd.DataFrame, keys: list[str]) -> dict[Key, Line]:
@@ -141,12 +142,12 @@ def _epochs(costs: pd.DataFrame) -> dict[Key, Line]:
 
 def dataset_cell(run: RunValues, dataset: str, detector: str, selection: Key, metric: str) -> TableCell:
     """Find the value of one dataset."""
-    if metric.startswith("pixel_") and dataset in run.settings["without_masks"]:
+    if metric.startswith("pixel_") and dataset in run.settings.without_masks:
         return TableCell(kind="not_available", hole="this dataset has no pixel labels")
     line = run.datasets.get((dataset, detector, *selection))
     if line is None:
         return TableCell(kind="absent", hole=_ABSENT)
-    have, want = run.categories[dataset], run.settings["categories"].get(dataset)
+    have, want = run.categories[dataset], run.settings.categories.get(dataset)
     if run.follows_paper and want is not None and have != want:
         return TableCell(kind="absent", hole=f"{have} of {want} categories in this run")
     if metric in EPOCHS:
@@ -180,9 +181,7 @@ def mean_cell(run: RunValues, column: TableColumn, detector: str, metric: str) -
         return TableCell(kind="not_available", hole="; ".join(whys))
     # A dataset without masks need not have said so itself.
     members = tuple(
-        each
-        for each, part in parts.items()
-        if part.kind != "not_available" or each not in run.settings["without_masks"]
+        each for each, part in parts.items() if part.kind != "not_available" or each not in run.settings.without_masks
     )
     line = run.mean_of(members).get((detector, *column.selection), {})
     return _cell(line, metric, 100, lambda: "; ".join(whys) or "not available")

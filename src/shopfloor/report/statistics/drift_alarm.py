@@ -23,24 +23,22 @@ from numpy.typing import NDArray
 
 from shopfloor.metrics import image_auroc
 from shopfloor.planning.cell import FULL_TEST_SET
+from shopfloor.planning.report_settings import DriftAlarmSettings
 from shopfloor.report.tables.value_tables import CELL
 
 #: What tells the lines of `alarm_summary` apart.
 SUMMARY_KEYS = ["detector", "image_size", "condition"]
 _PARTS = ["dataset", "category", "seed", "test_set"]
 
-Settings = Mapping[str, Any]
 
-
-def drift_alarm(scores: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+def drift_alarm(scores: pd.DataFrame, settings: DriftAlarmSettings) -> pd.DataFrame:
     """How well the scores of good images tell drifted from clean ones, per cell and drift test set.
 
     Args:
         scores: Raw scores of every test image: the columns of `shopfloor.planning.cell.Cell.scored`, ``image, label,
             pred_score``. The test sets of the kind ``drift`` are compared with that of the kind ``full``; datasets that
             have none (those with natural drift) are left out. The order of the lines does not matter.
-        settings: ``batch_sizes`` (images per batch), ``repetitions`` (splits into halves), ``seed``, and
-            ``false_alarms`` (share of clean batches that may raise the alarm; 0.05 where it is not given).
+        settings: Of the batches and the splits into halves.
 
     Returns:
         One line per cell, drift test set and batch size, sorted by name: the names of the cell, ``test_set``,
@@ -156,12 +154,12 @@ def _code(cell: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(f"{cell['dataset']}/{cell['category']}".encode()).digest()
 
 
-def _alarms(clean: pd.Series, drifted: pd.Series, settings: Settings, code: bytes) -> list[dict[str, Any]]:
+def _alarms(clean: pd.Series, drifted: pd.Series, settings: DriftAlarmSettings, code: bytes) -> list[dict[str, Any]]:
     """The values of one cell for each batch size; NaN with a note where there are none."""
     hole, before, after = _hole(clean, drifted), clean.to_numpy(), drifted.to_numpy()
     auroc = np.nan if hole else _auroc(before, after)
     lines = []
-    for size in settings["batch_sizes"]:
+    for size in settings.batch_sizes:
         line: dict[str, Any] = {
             "auroc": auroc,
             "batch_size": size,
@@ -175,11 +173,9 @@ def _alarms(clean: pd.Series, drifted: pd.Series, settings: Settings, code: byte
         if size > len(clean) // 2:
             line["note"] = f"batches of {size} need {2 * size} good images, there are {len(clean)}"
             continue
-        of_clean, of_drifted = batch_statistics(
-            before, after, size, settings["repetitions"], [settings["seed"], size, *code]
-        )
+        of_clean, of_drifted = batch_statistics(before, after, size, settings.repetitions, [settings.seed, size, *code])
         # A threshold that at most this share of the clean batches lies beyond.
-        threshold = np.quantile(of_clean, 1 - settings.get("false_alarms", 0.05), method="higher")
+        threshold = np.quantile(of_clean, 1 - settings.false_alarms, method="higher")
         line["batch_auroc"] = _auroc(of_clean, of_drifted)
         line["batch_found"] = float(np.mean(of_drifted > threshold))
     return lines

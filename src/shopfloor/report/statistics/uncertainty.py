@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from shopfloor.metrics import UndefinedMetric, image_metrics
 from shopfloor.metrics.bootstrap import bootstrap_image_metrics, draw_counts
 from shopfloor.metrics.entries import image_metric_names
+from shopfloor.planning.report_settings import BootstrapSettings
 from shopfloor.report.tables.baseline import Baseline, baseline_of
 from shopfloor.report.tables.value_tables import CELL
 
@@ -36,14 +37,13 @@ _SCORED = [*CELL, "condition_kind", "test_set", "test_set_kind"]
 _CELLS_PER_REMARK = 100
 _LOG = logging.getLogger(__name__)
 
-Settings = Mapping[str, Any]
 Samples = dict[str, NDArray[np.float64]]
 """For each metric its value and then those of the resamples (1 + B,)."""
 
 
 def certainty_tables(
     scores: pd.DataFrame,
-    settings: Settings,
+    settings: BootstrapSettings,
     metrics: pd.DataFrame | None = None,
     group_metrics: pd.DataFrame | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -53,7 +53,7 @@ def certainty_tables(
         scores: Raw scores of every test image of every cell: the columns of `shopfloor.planning.cell.Cell.scored`,
             ``image, label`` (good or bad), ``defect_type, pred_score``. The order of the lines does not matter, except
             that the baseline is the first condition where none is clean.
-        settings: ``resamples`` (B), ``level`` (share of resamples inside an interval, between 0 and 1), ``seed``.
+        settings: Of the resamples.
         metrics: The metrics table, which knows the cells that have no scores and the test sets that are measured in
             another way (the domains of AeBAD, protocol 4.4, whose scores are left out here). Without it every cell of
             ``scores`` is taken, and a detector lacks what another one has.
@@ -78,12 +78,12 @@ def certainty_tables(
     lines: list[dict[str, Any]] = []
     known: dict[tuple[Any, ...], Samples | None] = {}
     for cell, samples, note in _bootstrap_cells(scores, settings, _groups_apart(group_metrics), baseline):
-        lines += _interval_lines(cell, samples, note, settings["level"])
+        lines += _interval_lines(cell, samples, note, settings.level)
         if tuple(cell[name] for name in _SCORED) in keys:
             known[tuple(cell[name] for name in CELL)] = samples
     intervals = _in_order(pd.DataFrame(lines, columns=INTERVALS), [*_SCORED, "metric"])
     means = _Means(of_baseline[CELL], known)
-    mean_intervals, differences = _mean_tables(means, settings["level"])
+    mean_intervals, differences = _mean_tables(means, settings.level)
     return intervals, mean_intervals, differences
 
 
@@ -143,7 +143,7 @@ def leader(mean_intervals: pd.DataFrame, differences: pd.DataFrame, metric: str,
 
 
 def _bootstrap_cells(
-    scores: pd.DataFrame, settings: Settings, apart: Mapping[str, Sequence[str]], baseline: Baseline
+    scores: pd.DataFrame, settings: BootstrapSettings, apart: Mapping[str, Sequence[str]], baseline: Baseline
 ) -> Iterator[tuple[dict[str, Any], Samples | None, str]]:
     """Coordinates of each cell, its samples or None, and why there are none."""
     total, done = scores.groupby(_SCORED).ngroups, 0
@@ -188,7 +188,7 @@ def _check_images(part: pd.DataFrame, baseline: Baseline) -> None:
 class _Draws:
     """The draws of a category: good images and each group of bad ones have their own, the same for all cells."""
 
-    def __init__(self, part: pd.DataFrame, settings: Settings, groups: Sequence[str]) -> None:
+    def __init__(self, part: pd.DataFrame, settings: BootstrapSettings, groups: Sequence[str]) -> None:
         self._settings = settings
         self._category = f"{part['dataset'].iloc[0]}/{part['category'].iloc[0]}"
         self._all = {name: sorted(set(images)) for name, images in _strata(part, groups).items()}
@@ -200,8 +200,8 @@ class _Draws:
         key = stratum, is_there.tobytes()
         if key not in self._known:
             code = hashlib.sha256(f"{self._category}/{stratum}".encode()).digest()
-            seed = [self._settings["seed"], *code]
-            self._known[key] = draw_counts(is_there, self._settings["resamples"], seed)
+            seed = [self._settings.seed, *code]
+            self._known[key] = draw_counts(is_there, self._settings.resamples, seed)
         return self._known[key]
 
 
