@@ -17,7 +17,7 @@ _LEGENDS = ("color", "shape", "strokeDash", "stroke", "fillOpacity")
 _TOP_LEVEL = ("$schema", "config", "usermeta", "datasets", "padding", "autosize", "background")
 
 
-def print_picture(chart: Chart) -> Image.Image:
+def print_picture(chart: Chart | Mapping[str, Any]) -> Image.Image:
     """Draw a chart for print: a panel is 1,400 pixels wide, 300 to the inch in a column of text."""
     from PIL import Image
 
@@ -50,7 +50,7 @@ def pdf(chart: Chart | Mapping[str, Any]) -> bytes:
     return vl_convert.vegalite_to_pdf(_content(chart), allowed_base_urls=[])
 
 
-def below_one_another(charts: Mapping[str, Chart]) -> Chart:
+def below_one_another(charts: Mapping[str, Chart | Mapping[str, Any]]) -> VegaLite:
     """Put charts below one another, each under its title.
 
     Args:
