@@ -30,8 +30,9 @@ class Csflow(AnomalibCsflow):
 
     Deviations from the original, all anomalib's and the benchmark's: every image is given the log-determinant of its
     whole batch (``log_determinant``), so this term weighs as many times more as there are images in a batch; Adam with
-    betas (0.5, 0.9) instead of (0.9, 0.999); the map is a product over all scales, where the original draws the finest
-    one only; torchvision's EfficientNet-B5 and images of 256 pixels instead of 768.
+    betas (0.5, 0.9) instead of (0.9, 0.999); each block has one order of the channels for all scales instead of one for
+    each; the map is a product over all scales, where the original draws the finest one only; torchvision's
+    EfficientNet-B5 and images of 256 pixels instead of 768.
 
     Args:
         backbone: ``torchvision/<model>.<weights>``, or a timm name without that prefix.
