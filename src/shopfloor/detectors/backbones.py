@@ -17,11 +17,11 @@ import timm
 import torch
 from huggingface_hub import constants as hub_constants
 from huggingface_hub import get_session, try_to_load_from_cache
-from timm.models import load_state_dict
 from torch import nn
 from torchvision.models import WeightsEnum
 
 from shopfloor.detectors import efficientnet_lite
+from shopfloor.detectors.tensor_files import NoWeightsError, read_tensors
 from shopfloor.detectors.torchvision_networks import (
     cached_file,
     create_network,
@@ -230,9 +230,9 @@ def _read_file(name: str, path: Path) -> StateDict:
             "or change 'weights' of this backbone."
         )
     try:
-        weights = load_state_dict(str(path))
-    except Exception as error:  # torch and safetensors raise errors of many types, pickle.UnpicklingError among them
-        raise WeightsMismatch(f"Backbone '{name}': '{path}' is not a file of plain weights. {error}") from error
+        weights = read_tensors(path)
+    except NoWeightsError as error:
+        raise WeightsMismatch(f"Backbone '{name}': '{path}' {error}") from error
     try:
         if efficientnet_lite.is_lite(weights):
             weights = efficientnet_lite.to_timm(weights, _create_model(name))
@@ -268,7 +268,7 @@ def _read_torchvision_hub(name: str) -> StateDict:
     if file.is_file():
         return _read_file(name, file)
     try:
-        return dict(_get_state_dict(entry, progress=True, check_hash=True))
+        return dict(_get_state_dict(entry, progress=True, check_hash=True, weights_only=True))
     except Exception as error:  # network, proxy and file errors share no base class
         raise WeightsMissing(
             f"Backbone '{name}': its weights are not in torchvision's cache ({file}) and cannot be downloaded "

@@ -16,6 +16,7 @@ from kornia.contrib.visual_prompter import VisualPrompter
 from kornia.models.sam import Sam, SamConfig
 
 from shopfloor.detectors.building import DetectorError
+from shopfloor.detectors.tensor_files import NoWeightsError, read_tensors
 from shopfloor.planning.settings import ForegroundSettings
 from shopfloor.readers.pixels import ImageError, decode, mask_values, resize_mask
 
@@ -79,8 +80,10 @@ class MobileSam:
             )
         network = Sam.from_name("mobile_sam")
         try:
-            network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except Exception as error:  # torch raises errors of many types
+            network.load_state_dict(read_tensors(Path(weights)))
+        except NoWeightsError as error:
+            raise DetectorError(f"FOREGROUND_WEIGHTS: '{weights}' {error}") from error
+        except RuntimeError as error:
             raise DetectorError(
                 f"FOREGROUND_WEIGHTS: '{weights}' does not hold MobileSAM's weights. {error}"
             ) from error
