@@ -125,7 +125,9 @@ def coupled(weights: dict[str, torch.Tensor], part: Maps, seen: Maps, padding: i
 
 def written_out(flow: CrossScaleFlow, features: Maps, orders: list[list[np.ndarray]]) -> tuple[Maps, torch.Tensor]:
     """Latent maps and each image's own log-determinant, of the parameters of a flow and nothing else of it."""
-    parameters = {name.removeprefix("graph.module_list."): each for name, each in flow.named_parameters()}
+    parameters: dict[str, torch.Tensor] = {
+        name.removeprefix("graph.module_list."): each for name, each in flow.named_parameters()
+    }
     half = features[0].shape[1] // 2
     scales, log_determinant = features, torch.zeros(1)
     for block, order in enumerate(orders):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
+
+from kedro.io import DatasetError
 
 from shopfloor.catalog.atomic_write import atomic_write
 from shopfloor.catalog.local_file import LocalFileDataset
@@ -21,4 +24,10 @@ class CheckpointDataset(LocalFileDataset[dict[str, Any], dict[str, Any]]):
     def load(self) -> dict[str, Any]:
         import torch
 
-        return torch.load(self._filepath, map_location="cpu", weights_only=True)
+        try:
+            return torch.load(self._filepath, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:  # not what torch says itself: it advises to read the file unsafely
+            raise DatasetError(
+                f"{self._filepath} is damaged, or another file was put in its place: plain data and tensors cannot be "
+                "read from it. Delete it; the run that made it makes it again, with --only-missing-outputs."
+            ) from None

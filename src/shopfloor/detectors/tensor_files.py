@@ -47,9 +47,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise NoWeightsError(f"is {found}.")
     try:
         weights = load_state_dict(str(path), weights_only=True)
-    except Exception:  # torch and safetensors raise errors of many types
-        # Not what they say themselves: torch advises to read the file unsafely.
-        raise NoWeightsError(_unreadable(path)) from None
+    except Exception as error:  # torch and safetensors raise errors of many types
+        raise NoWeightsError(_unreadable(path, error)) from None
     if not isinstance(weights, Mapping) or not all(isinstance(each, torch.Tensor) for each in weights.values()):
         raise NoWeightsError(
             "is no state dict, tensors by their names. Save it again with torch.save(network.state_dict(), ...)."
@@ -63,7 +62,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return dict(weights)
 
 
-def _unreadable(path: Path) -> str:
+def _unreadable(path: Path, error: Exception) -> str:
     try:
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
     except Exception:  # errors of many types: no file of torch's, or a damaged one
@@ -74,7 +73,9 @@ def _unreadable(path: Path) -> str:
             "code. Where you trust it, read it yourself and save its tensors alone: "
             "torch.save(network.state_dict(), ...)."
         )
+    said = str(error).strip().partition("\n")[0]
+    reason = "" if "weights_only" in said or not said else f" ({said})"  # not torch's advice to read it unsafely
     return (
         f"is not a file of plain weights that can be read: it is damaged, cut short ({path.stat().st_size:,} bytes) or "
-        "of another kind. Get it again; .pth (PyTorch) and .safetensors are read."
+        f"of another kind{reason}. Get it again; .pth (PyTorch) and .safetensors are read."
     )
