@@ -214,3 +214,48 @@ def test_the_length_of_a_training_is_asked_for_where_no_trainer_is_named() -> No
     entry = {"class_path": "a.B", "learning_type": "one_class", "batch_size": 1}
     with pytest.raises(GridError, match=r"^detectors\.x\.trainer: say max_epochs or max_steps"):
         read_settings(DetectorSettings, "detectors.x", entry)
+
+
+DETECTOR = {"class_path": "a.B", "learning_type": "one_class", "batch_size": 1, "trainer": {"max_epochs": 1}}
+
+
+@pytest.mark.parametrize("ratio", [0, -0.1, 1.5, float("nan"), "0.1", True, None, [0.1]])
+def test_a_coreset_of_no_share_of_the_patches_is_refused(ratio: Any) -> None:
+    entry = {**DETECTOR, "init_args": {"layers": ["a"], "coreset_sampling_ratio": ratio}}
+    with pytest.raises(GridError) as error:
+        read_settings(DetectorSettings, "detectors.x", entry)
+    expected = "expected a number above 0, 1 at most"
+    assert error.value.message == f"detectors.x.init_args.coreset_sampling_ratio: {expected}, found {ratio!r}."
+
+
+@pytest.mark.parametrize("devices", [2, 0, -1, "auto", "1", [0, 1], [], [-1], ["0"], True, None])
+def test_more_than_one_device_is_refused(devices: Any) -> None:
+    """Lightning would start the whole run again for each of them."""
+    entry = {**DETECTOR, "trainer": {"max_epochs": 1, "devices": devices}}
+    with pytest.raises(GridError) as error:
+        read_settings(DetectorSettings, "detectors.x", entry)
+    expected = "expected 1, or the number of one device in a list (a training runs on one)"
+    assert error.value.message == f"detectors.x.trainer.devices: {expected}, found {devices!r}."
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ({"init_args": [1]}, "init_args: expected keys and values, found [1]."),
+        ({"init_args": {3: 4}}, "init_args: expected a text as key, found 3."),
+        ({"trainer": 3}, "trainer: expected keys and values, found 3."),
+        ({"trainer": {"max_epochs": 1, "accelerator": 3}}, "trainer.accelerator: expected a text, found 3."),
+    ],
+)
+def test_arguments_are_keys_and_values(entry: dict[str, Any], text: str) -> None:
+    with pytest.raises(GridError) as error:
+        read_settings(DetectorSettings, "detectors.x", {**DETECTOR, **entry})
+    assert error.value.message == f"detectors.x.{text}"
+
+
+def test_arguments_that_are_not_known_here_are_taken_as_they_stand() -> None:
+    init_args = {"layers": ["a"], "coreset_sampling_ratio": 1, "own": {"b": None}}
+    trainer = {"max_steps": 5, "precision": "16-mixed", "devices": [0], "accelerator": "mine"}
+    settings = read_settings(DetectorSettings, "detectors.x", {**DETECTOR, "init_args": init_args, "trainer": trainer})
+    assert (settings.init_args, settings.trainer) == (init_args, trainer)
+    assert read_settings(DetectorSettings, "detectors.x", {**DETECTOR, "init_args": None}).init_args == {}

@@ -25,6 +25,7 @@ _WORDS = {
     "bool_type": "true or false",
     "mapping_type": "keys and values",
     "dict_type": "keys and values",
+    "invalid_key": "a text as key",
     "list_type": "a list",
     "tuple_type": "a list",
 }
@@ -93,6 +94,20 @@ class Expected:
             raise refusal(sentence.format(words=self.words, found=repr(value)))
 
         return core_schema.no_info_wrap_validator_function(check, handler(source))
+
+
+@dataclass(frozen=True)
+class Known:
+    """Checks some keys of keys and values of which the others are not known here.
+
+    Attributes:
+        keys: A TypedDict of those that are checked.
+    """
+
+    keys: type
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler.generate_schema(self.keys)
 
 
 class OneOf(Expected):

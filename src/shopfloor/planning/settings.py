@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from typing_extensions import TypedDict  # pydantic needs it below Python 3.12
 
 from shopfloor.entries import (
     AnyNumber,
@@ -14,11 +15,13 @@ from shopfloor.entries import (
     Expected,
     Folder,
     Keys,
+    Known,
     Listed,
     Name,
     Names,
     Number,
     OneOf,
+    OrNone,
     Seed,
     Settings,
     Text,
@@ -190,6 +193,36 @@ class BalanceSettings(Settings):
     batches: WholeNumber
 
 
+class InitArgs(TypedDict, total=False):
+    """Arguments of a detector's class, of which a few are known here.
+
+    Attributes:
+        coreset_sampling_ratio: Share of the training patches that PatchCore keeps.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]  # read by pydantic
+
+    coreset_sampling_ratio: Annotated[int | float, Field(gt=0, le=1), Expected("a number above 0, 1 at most")]
+
+
+class TrainerArguments(TypedDict, total=False):
+    """Arguments of Lightning's Trainer, of which a few are known here.
+
+    Attributes:
+        accelerator: What it trains on; without it a GPU where there is one. Whether it is there is seen where the
+            training runs (:mod:`shopfloor.runners.accelerators`).
+        devices: 1, or a list with the number of one. For every further one Lightning would start the whole run again.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]  # read by pydantic
+
+    accelerator: Text
+    devices: Annotated[
+        Annotated[int, Field(ge=1, le=1)] | Annotated[list[Seed], Field(min_length=1, max_length=1)],
+        Expected("1, or the number of one device in a list (a training runs on one)"),
+    ]
+
+
 def _methods(value: Any) -> Any:
     if not isinstance(value, Mapping | None):
         raise refusal(f"expected datasets with a method below them, found {value!r}.")
@@ -219,7 +252,7 @@ class DetectorSettings(Settings):
     """
 
     class_path: Annotated[str, Expected("the full name of the detector's class, e.g. anomalib.models.Padim")]
-    init_args: Keys = {}
+    init_args: Annotated[Mapping[str, Any], Known(InitArgs), OrNone] = {}
     backbone: _EntryName | None = None
     encoder: _EntryName | None = None
     networks: Annotated[tuple[str, ...], Listed, Expected("a list of names")] = ()
@@ -230,7 +263,7 @@ class DetectorSettings(Settings):
     gives_maps: bool = True
     batch_size: WholeNumber
     balance: BalanceSettings | None = None
-    trainer: Annotated[Keys, Field(validate_default=True)] = {}
+    trainer: Annotated[Mapping[str, Any], Known(TrainerArguments), OrNone, Field(validate_default=True)] = {}
     size_multiple: WholeNumber = 1
     num_workers: Seed = 0
     version: Any = None

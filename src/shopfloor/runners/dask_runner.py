@@ -65,6 +65,7 @@ class DaskRunner(GridRunner):
         self._options = ClusterOptions.read(
             address=address, gpus=gpus, workers=workers, memory_limit=memory_limit, threads=threads
         )
+        self.trains_here = address is None
 
     def _execute(self, pipeline: Pipeline, state: RunState, hook_manager: PluginManager, run_id: str | None) -> None:
         _refuse_memory_datasets(pipeline, state.catalog)

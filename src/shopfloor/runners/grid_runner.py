@@ -28,6 +28,7 @@ from pluggy import PluginManager
 
 from shopfloor.catalog.atomic_write import final_name, remove
 from shopfloor.catalog.traces import TracesDataset
+from shopfloor.runners.accelerators import refuse_missing_accelerators
 from shopfloor.runners.cells import only
 from shopfloor.runners.failures import EmptyGridError
 from shopfloor.runners.freshness import Freshness, file_of
@@ -50,6 +51,7 @@ class GridRunner(AbstractRunner):
     Attributes:
         registered: Gives every pipeline of the project, so that what a run takes from outside its filter is checked.
         accepted: What the user has accepted for this run.
+        trains_here: Whether trainings run on this machine, so that its accelerators count.
     """
 
     def __init__(self, shard: str | None = None, is_async: bool = False) -> None:
@@ -58,6 +60,7 @@ class GridRunner(AbstractRunner):
         super().__init__(is_async=False)
         self.registered: Callable[[], Mapping[str, Pipeline]] = dict
         self.accepted = Accepted()
+        self.trains_here = True
         self._shard = Shard.parse(shard)
 
     @abstractmethod
@@ -78,6 +81,7 @@ class GridRunner(AbstractRunner):
             EmptyGridError: The pipeline has no node.
             DataInUseError: Another run works on the same data folder.
             FolderChangedError: A dataset's folder changed after detectors were trained on it.
+            NoAcceleratorError: A detector's entry names an accelerator that this machine does not have.
             OutdatedError: The run would take outdated results from outside its filter.
             UntracedError: Results are there of which nothing tells what they were made from.
             CannotWriteError: The disk is full, or may not be written.
@@ -97,6 +101,8 @@ class GridRunner(AbstractRunner):
             nodes = [node for each in whole for node in each.nodes]
             freshness = Freshness(nodes, part.nodes, catalog, self.accepted.hash_everything)
             part = self._to_do(part, freshness, only_missing_outputs)
+            if self.trains_here:
+                refuse_missing_accelerators(part.nodes, catalog)
             _remove_partial_files(part, traces, catalog)
             self._prepared = freshness, only_missing_outputs
             return super().run(part, catalog, hook_manager, run_id)
