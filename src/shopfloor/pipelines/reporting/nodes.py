@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL.Image import Image
 
+from shopfloor import __version__
 from shopfloor.catalog.image_stack import ImagePart
 from shopfloor.planning.reading import read_settings
 from shopfloor.planning.report_settings import BootstrapSettings, PaperTablesSettings
@@ -31,7 +32,7 @@ DRAWN_COSTS = {
     "memory": "peak_memory_mb",
     "parameters": "parameters",
 }
-_LIBRARIES = ("shopfloor", "kedro", "torch", "torchvision", "anomalib", "lightning", "timm", "numpy")
+_LIBRARIES = ("kedro", "torch", "torchvision", "anomalib", "lightning", "timm", "numpy")
 
 
 def write_plan(*, plan: Plan) -> Plan:
@@ -254,7 +255,7 @@ def summarise(plan: Plan, *, experiment: str, **tables: pd.DataFrame) -> dict[st
     change = each.find_change(tables) if each.find_change else None
     return {
         **sum_up(plan, tables, change, shows_detectors=each.shows_detectors),
-        "versions": {library: version(library) for library in _LIBRARIES},
+        "versions": {"shopfloor": __version__, **{library: version(library) for library in _LIBRARIES}},
         "finished": datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
         "environment": {
             "system": platform.platform(),
