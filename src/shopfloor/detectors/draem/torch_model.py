@@ -13,7 +13,7 @@ _WINDOW = 21  # side of the square over which the map is averaged for the image 
 
 
 class DraemModel(AnomalibDraemModel):
-    """anomalib's reconstructive and discriminative network, with the original's initialisation and image score."""
+    """anomalib's two networks, joined, initialised and scored as in the original."""
 
     def __init__(self) -> None:
         super().__init__(sspcab=False)
@@ -27,10 +27,11 @@ class DraemModel(AnomalibDraemModel):
             ``(B, 1, S, S)``, the probability of a pixel to be anomalous, and scores ``(B,)``, their largest mean over a
             square of 21 x 21 pixels, both in [0, 1]. Beyond the image's edge a square counts as normal.
         """
-        output = super().forward(batch)
-        if not isinstance(output, InferenceBatch) or output.anomaly_map is None:
-            return output
-        anomaly_map = output.anomaly_map.unsqueeze(1).float()
+        reconstruction = self.reconstructive_subnetwork(batch)
+        logits = self.discriminative_subnetwork(torch.cat([reconstruction, batch], dim=1))  # anomalib: the reverse
+        if self.training:
+            return reconstruction, logits
+        anomaly_map = logits.softmax(1)[:, 1:].float()
         means = functional.avg_pool2d(anomaly_map, _WINDOW, stride=1, padding=_WINDOW // 2)
         return InferenceBatch(pred_score=means.amax(dim=(1, 2, 3)), anomaly_map=anomaly_map)
 
