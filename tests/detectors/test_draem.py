@@ -22,7 +22,6 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 from torch import nn
-from torchvision.transforms import v2
 from torchvision.transforms.v2 import Compose, Normalize, Resize
 
 from shopfloor.catalog.image_stack import ImagePart
@@ -389,21 +388,24 @@ def test_defects_are_confined_to_their_masks(size):
     assert torch.equal(altered[~is_altered], images[~is_altered])
 
 
-def test_half_of_the_images_are_altered():
+def test_half_of_the_images_are_altered(monkeypatch):
+    monkeypatch.setattr(synthetic_anomalies, "perlin_mask", lambda size, _: torch.ones(1, size, size, dtype=torch.bool))
     torch.manual_seed(0)
     _, masks = SyntheticAnomalies(random_textures(1, 32), (0.2, 1.0))(torch.rand(600, 3, 32, 32))
     share = masks.amax((1, 2, 3)).mean().item()
     assert share == pytest.approx(0.5, abs=0.06)  # three standard deviations
 
 
-def test_masks_are_never_empty_and_differ():
+def test_masks_differ_and_may_be_empty():
+    """At 256 pixels the public code, commit 2dbf673, gave in 3000 draws a mean area of 0.0488, 5.7 % of them empty."""
     torch.manual_seed(0)
-    masks = torch.stack([perlin_mask(S, CPU) for _ in range(300)])
+    masks = torch.stack([perlin_mask(256, CPU) for _ in range(300)])
     assert masks.dtype == torch.bool
     areas = masks.float().mean((1, 2, 3))
-    assert areas.min() > 0  # one noise in twenty has no value above the threshold
-    assert areas.max() < 0.8
-    assert len(masks.unique(dim=0)) > 290
+    is_empty = areas == 0
+    assert is_empty.float().mean().item() == pytest.approx(0.057, abs=0.04)  # three standard deviations
+    assert areas.mean().item() == pytest.approx(0.0488, abs=0.006)
+    assert len(masks[~is_empty].unique(dim=0)) == (~is_empty).sum()
 
 
 def test_noise_has_1_to_32_cells_along_each_side(monkeypatch):
@@ -436,62 +438,6 @@ def test_masks_are_rotated_by_up_to_90_degrees_either_way(monkeypatch):
     check_turned_evenly([perlin_mask(S, CPU)[0] for _ in range(300)])
 
 
-def test_three_different_augmenters_of_ten_change_a_texture(monkeypatch):
-    applied = []
-
-    def recorder(number):
-        def record(pixels):
-            applied.append(number)
-            return pixels
-
-        return record
-
-    n_augmenters = len(synthetic_anomalies._texture_augmenters())
-    assert n_augmenters == 10
-    monkeypatch.setattr(synthetic_anomalies, "_texture_augmenters", lambda: [recorder(n) for n in range(n_augmenters)])
-    anomalies = SyntheticAnomalies(random_textures(1, 8), (0.2, 1.0))
-    torch.manual_seed(0)
-    for _ in range(1000):
-        anomalies._texture(CPU)
-    chosen = np.array(applied).reshape(1000, 3)
-    assert all(len(set(numbers)) == 3 for numbers in chosen.tolist())
-    for place in chosen.T:  # each comes first, second and third equally often
-        assert np.abs(np.bincount(place, minlength=10) - 100).max() < 38  # four standard deviations
-
-
-def test_augmenters_are_those_of_the_original_or_of_anomalib():
-    contrast, brightness, sharpness, colour, _, posterize, *others, rotation = synthetic_anomalies._texture_augmenters()
-    ranges = ("contrast", "brightness", "saturation", "hue")
-    assert [tuple(getattr(jitter, name) for name in ranges) for jitter in (contrast, brightness, colour)] == [
-        ((0.5, 2.0), None, None, None),
-        (None, (0.8, 1.2), None, None),
-        (None, None, (0.5, 1.5), (-50 / 360, 50 / 360)),
-    ]
-    assert (type(sharpness), sharpness.sharpness_factor, sharpness.p) == (v2.RandomAdjustSharpness, 2, 1)
-    assert (type(posterize), posterize.bits, posterize.p) == (v2.RandomPosterize, 4, 1)
-    assert [(type(other), other.p) for other in others] == [
-        (v2.RandomInvert, 1),
-        (v2.RandomAutocontrast, 1),
-        (v2.RandomEqualize, 1),
-    ]
-    assert isinstance(rotation, v2.RandomRotation)
-    assert list(rotation.degrees) == [-45, 45]
-
-
-def test_solarise_inverts_above_a_threshold_drawn_from_32_to_128():
-    greys = torch.arange(256, dtype=torch.uint8).repeat(3, 1, 1)
-    solarise = synthetic_anomalies._texture_augmenters()[4]
-    torch.manual_seed(0)
-    lowest = []
-    for _ in range(400):
-        changed = solarise(greys)
-        inverted = changed != greys
-        assert torch.equal(changed[inverted], 255 - greys[inverted])
-        assert inverted[..., 128:].all()
-        lowest.append(int(inverted[0, 0].nonzero().min()))
-    assert [min(lowest), np.mean(lowest), max(lowest)] == pytest.approx([32, 80.5, 128], abs=5)
-
-
 def test_weight_of_the_texture():
     """Within a defect the difference of a white and a black image shrinks to the weight of the image."""
     anomalies = SyntheticAnomalies(random_textures(4, 32), (0.2, 1.0))
@@ -509,12 +455,12 @@ def test_weight_of_the_texture():
 
 
 def test_pure_texture_comes_from_the_given_textures():
-    """With full weight and one grey value per texture, a defect has one of few colours."""
+    """With full weight and one grey value per texture, a defect has one value per channel, and black where turned."""
     textures = np.stack([np.full((S, S, 3), value, np.uint8) for value in (60, 90)])
     torch.manual_seed(0)
     altered, masks = SyntheticAnomalies(textures, (1.0, 1.0))(torch.full((200, 3, S, S), 0.5))
     greys = [np.unique(image[:, mask[0] > 0]) for image, mask in zip(altered, masks, strict=True) if mask.any()]
-    assert sum(len(values) <= 2 for values in greys) > 0.8 * len(greys)  # the grey value, or black beside a turned one
+    assert sum(len(values) <= 4 for values in greys) > 0.8 * len(greys)
     unchanged = np.concatenate(greys)
     for value in (60, 90):  # many are inverted or brightened, but not all
         assert np.isclose(unchanged, value / 255, atol=1e-6).any()
@@ -695,13 +641,13 @@ def test_checkpoint_file_gives_the_same_bits(fitted, tmp_path):
 
 def test_learns_to_find_defects():
     """With anomalib's focal loss, the mean over good pixels is 0.84."""
+    torch.manual_seed(0)
     detector = small_draem().train()
     detector.use_textures(random_textures(6))
     detector.log = lambda *_, **__: None  # there is no trainer: its few epochs at 0.0001 would teach nothing
-    torch.manual_seed(0)
     optimizer = torch.optim.Adam(detector.model.parameters(), lr=2e-3)
     images = torch.from_numpy(smooth_images(32, 0)).permute(0, 3, 1, 2) / 255
-    for _ in range(60):
+    for _ in range(100):
         optimizer.zero_grad()
         detector.training_step(ImageBatch(image=images[torch.randint(32, (4,))])).backward()
         optimizer.step()

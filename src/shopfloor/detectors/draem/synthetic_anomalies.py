@@ -9,30 +9,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from anomalib.data.transforms import MultiRandomChoice
 from anomalib.data.utils.generators.perlin import generate_perlin_noise
 from numpy.typing import NDArray
-from torchvision.transforms.v2 import (
-    ColorJitter,
-    InterpolationMode,
-    RandomAdjustSharpness,
-    RandomAutocontrast,
-    RandomEqualize,
-    RandomInvert,
-    RandomPosterize,
-    RandomRotation,
-)
-from torchvision.transforms.v2.functional import rotate, solarize, to_dtype
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import rotate, to_dtype
 
 from shopfloor.detectors.building import DetectorError
+from shopfloor.detectors.draem.texture_augmenters import augment
 
 _SHARE_ROTATED = 0.3
 _SHARE_ALTERED = 0.5
 _NOISE_THRESHOLD = 0.5
 _NOISE_SCALES = 6  # cells of the noise along a side: 1, 2, 4, ..., 32
-_ATTEMPTS = 10  # to draw a mask that is not empty, as in anomalib
-_AUGMENTERS_PER_TEXTURE = 3
-_SOLARIZE_THRESHOLDS = (32.0, 128.0)  # grey values
 
 
 def rotate_some(images: torch.Tensor) -> torch.Tensor:
@@ -58,15 +46,11 @@ def perlin_mask(image_size: int, device: torch.device) -> torch.Tensor:
         device: Where it is made.
 
     Returns:
-        Mask ``(1, S, S)``, bool. Not empty, unless ten draws in a row are.
+        Mask ``(1, S, S)``, bool. May be empty; anomalib draws such a mask again.
     """
-    for _ in range(_ATTEMPTS):
-        rows, columns = (2 ** torch.randint(_NOISE_SCALES, (2,))).tolist()
-        noise = generate_perlin_noise(image_size, image_size, (rows, columns), device)
-        mask = _rotate(noise.unsqueeze(0)) > _NOISE_THRESHOLD
-        if mask.any():
-            break
-    return mask
+    rows, columns = (2 ** torch.randint(_NOISE_SCALES, (2,))).tolist()
+    noise = generate_perlin_noise(image_size, image_size, (rows, columns), device)
+    return _rotate(noise.unsqueeze(0)) > _NOISE_THRESHOLD
 
 
 class SyntheticAnomalies:
@@ -88,9 +72,6 @@ class SyntheticAnomalies:
             )
         self.textures = textures
         self.beta = beta
-        self.augmenters = MultiRandomChoice(
-            _texture_augmenters(), num_transforms=_AUGMENTERS_PER_TEXTURE, fixed_num_transforms=True
-        )
 
     def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Alters each image with probability 0.5.
@@ -120,8 +101,8 @@ class SyntheticAnomalies:
     def _texture(self, device: torch.device) -> torch.Tensor:
         """A random texture ``(3, S, S)`` in [0, 1], changed by three random augmenters."""
         index = int(torch.randint(len(self.textures), ()))
-        pixels = torch.from_numpy(np.array(self.textures[index])).to(device).permute(2, 0, 1)
-        return to_dtype(self.augmenters(pixels), torch.float32, scale=True)
+        pixels = torch.from_numpy(augment(np.array(self.textures[index]))).to(device).permute(2, 0, 1)
+        return to_dtype(pixels, torch.float32, scale=True)
 
     def _texture_weight(self) -> float:
         low, high = self.beta
@@ -132,25 +113,3 @@ def _rotate(image: torch.Tensor) -> torch.Tensor:
     """Rotates ``(C, S, S)`` by a random angle from -90 to 90 degrees; what comes from outside is 0."""
     angle = 180 * float(torch.rand(())) - 90
     return rotate(image, angle, interpolation=InterpolationMode.BILINEAR)
-
-
-def _solarize(image: torch.Tensor) -> torch.Tensor:
-    low, high = _SOLARIZE_THRESHOLDS
-    return solarize(image, threshold=low + (high - low) * float(torch.rand(())))
-
-
-def _texture_augmenters() -> list:
-    """anomalib's ten, but autocontrast in place of AutoAugment, a new threshold of solarize each time, no swapping of
-    channels in the change of brightness."""
-    return [
-        ColorJitter(contrast=(0.5, 2.0)),
-        ColorJitter(brightness=(0.8, 1.2)),
-        RandomAdjustSharpness(sharpness_factor=2.0, p=1.0),
-        ColorJitter(hue=(-50 / 360, 50 / 360), saturation=(0.5, 1.5)),
-        _solarize,
-        RandomPosterize(bits=4, p=1.0),
-        RandomInvert(p=1.0),
-        RandomAutocontrast(p=1.0),
-        RandomEqualize(p=1.0),
-        RandomRotation(degrees=45, interpolation=InterpolationMode.BILINEAR),
-    ]
