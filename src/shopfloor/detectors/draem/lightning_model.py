@@ -33,11 +33,9 @@ class Draem(AnomalibDraem):
     surface anomaly detection, ICCV 2021; https://github.com/VitjanZ/DRAEM; specification of anomalib's models,
     section 4.
 
-    As in the original, unlike anomalib: a focal loss in which normal pixels count, initialisation, learning rate x 0.2
-    at 80 % and 90 % of the epochs, image score from the averaged map, weight of the texture above 0.2, rotated good
-    images. As in anomalib, unlike the original: every image once per epoch, SSIM with reflected borders, masks redrawn
-    if empty, order of the two images given to the second network, RGB, contrast and brightness of the textures changed
-    linearly, their sharpness and bits by fixed amounts.
+    As in the original, unlike anomalib: loss, initialisation, learning rate x 0.2 at 80 % and 90 % of the epochs, image
+    score from the averaged map, order of the two images given to the second network, rotated good images, masks and
+    augmenters of the synthetic defects. As in anomalib, unlike the original: every image once per epoch.
 
     Args:
         texture_folder: Folder of texture images for the synthetic defects, e.g. the Describable Textures Dataset.
