@@ -33,7 +33,7 @@ LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 #: Usable without the rest of the house.
 ALONE = {"metrics", "readers"}
 #: Arrows that point up, and why each is there.
-UPWARD: dict[tuple[str, str], str] = {}
+UPWARD = {("shopfloor.pipelines.reporting.nodes", "shopfloor"): "the version, which is all that stands there"}
 #: Imports inside functions of `readers`, and why.
 LATE_IN_READERS = {
     ("shopfloor.readers.measure", "shopfloor.readers.pixels"): "planning imports readers, and neither NumPy nor Pillow",
