@@ -118,9 +118,10 @@ def trials(name: str, parameters: dict[str, Any], data: dict[str, Any], options:
     networks = {role: BackboneSettings.model_validate(parameters["backbones"][network])
                 for role, network in detector.named_networks.items()}  # fmt: skip
     given = {network: read_weights(network, networks[role]) for role, network in detector.named_networks.items()}
+    crop = detector.crop_textures
     extras = TrainingExtras(
         encoder_weights=given.get(detector.encoder or ""),
-        textures=stack_textures(options.textures, options.size) if detector.textures else None,
+        textures=stack_textures(options.textures, options.size, crop=crop) if detector.textures else None,
     )
     lines = []
     for seed in options.seeds:

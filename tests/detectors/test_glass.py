@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
+from itertools import combinations
 from typing import Any
 
 import lightning.pytorch as pl
@@ -150,14 +151,14 @@ def count(module):
 def test_parameters_and_embedding_of_the_paper():
     with torch.device("meta"):
         model = GlassModel(["layer2", "layer3"], "wide_resnet50_2.tv_in1k", pre_trained=False)
-        embedding, grids = model.generate_embeddings(torch.empty(2, 3, 256, 256))
-        assert model.generate_embeddings(torch.empty(1, 3, 512, 512))[0].shape == (4096, 1536)
+        embedding, grid = model.describe(torch.empty(2, 3, 256, 256))
+        assert model.describe(torch.empty(1, 3, 512, 512))[0].shape == (4096, 1536)
     assert count(model.projection) == 2_360_832
     assert count(model.discriminator) == 1_576_960
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 2_360_832 + 1_576_960
     assert count(model.forward_modules) == 24_862_528
     assert embedding.shape == (2048, 1536)
-    assert grids == [(32, 32)]
+    assert grid == (32, 32)
 
 
 def test_defaults_are_those_of_the_paper():
@@ -171,7 +172,8 @@ def test_defaults_are_those_of_the_paper():
     assert defaults["learning_rate"] == 1e-4
     sizes = ("pretrain_embed_dim", "target_embed_dim", "discriminator_hidden")
     assert [defaults[name] for name in sizes] == [1536, 1536, 1024]
-    assert small_glass().trainer_arguments["limit_train_batches"] == 50
+    assert defaults["images_per_epoch"] == 392
+    assert defaults["batch_norm_sees_ones"] is True
 
 
 def test_default_network_is_torchvisions_first():
@@ -225,6 +227,22 @@ def test_optimisers_are_the_two_of_the_specification_even_without_weights():
     }
 
 
+def test_first_weights_are_those_of_the_original():
+    """Its ``init_weight`` draws linear weights, and names the batch norm of images only: the rest is PyTorch's."""
+    torch.manual_seed(0)
+    model = GlassModel(["layer2"], "test_resnet", pre_trained=False, target_embed_dim=300, discriminator_hidden=200)
+    hidden, norm = model.discriminator.body.block1[:2]
+    assert (norm.weight == 1).all() and not norm.bias.any()
+    for linear, n_in, n_out in ((model.projection.layers[0], 300, 300), (hidden, 300, 200)):
+        std = (2 / (n_in + n_out)) ** 0.5
+        assert linear.weight.std().item() == pytest.approx(std, rel=0.02)
+        assert linear.weight.abs().max() > 3 * std  # a normal distribution, not a uniform one
+        bound = n_in**-0.5
+        assert bound * 0.95 < linear.bias.abs().max() <= bound
+        assert linear.bias.std().item() == pytest.approx(bound / 3**0.5, rel=0.15)
+    assert model.discriminator.tail[0].weight.std().item() == pytest.approx((2 / 201) ** 0.5, rel=0.2)
+
+
 def test_embedding_and_scores_are_those_of_anomalib():
     """With the same tensors; maps agree where no edge is near (anomalib mirrors them without the edge pixel)."""
     ours = small_glass(96, pretrain_embed_dim=1536, target_embed_dim=1536).model.eval()
@@ -237,7 +255,7 @@ def test_embedding_and_scores_are_those_of_anomalib():
     images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected, actual = theirs(images), ours(images)
-        embeddings = [model.generate_embeddings(images, evaluation=True)[0] for model in (ours, theirs)]
+        embeddings = [ours.describe(images)[0], theirs.generate_embeddings(images, evaluation=True)[0]]
     torch.testing.assert_close(*embeddings, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(actual.pred_score, expected.pred_score)
     middle = slice(17, -17)
@@ -251,7 +269,7 @@ def test_scores_are_maxima_and_maps_are_those_of_scipy(size):
     model = small_glass(size).model.eval()
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     result = model(images)
-    rows, ((height, width),) = model.generate_embeddings(images)
+    rows, (height, width) = model.describe(images)
     with torch.no_grad():
         patches = model.discriminator(model.projection(rows)).reshape(2, 1, height, width)
     assert result.pred_score.tolist() == patches.flatten(1).max(1).values.tolist()
@@ -485,6 +503,14 @@ def test_textures_of_a_folder(train, textures, tmp_path):
     assert np.array_equal(module.model.augmentor.textures, textures)
 
 
+def test_textures_of_a_folder_keep_their_aspect_ratio(train, tmp_path):
+    wide = np.random.default_rng(0).integers(0, 256, (S, 2 * S, 3), np.uint8)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    module = small_glass(texture_folder=str(tmp_path))
+    train_module(module, train, max_steps=2)
+    assert np.array_equal(module.model.augmentor.textures, wide[None, :, S // 2 : -S // 2])
+
+
 # Spectrum test
 
 
@@ -556,16 +582,18 @@ def test_distribution_of_hand_made_images(values, distribution):
         assert max(points.d1, points.d2) > 0.21
 
 
-def test_distribution_of_a_real_category(shared_data):
-    """The original's file for MPDD names ``manifold``, too."""
+def test_distribution_of_a_real_category(shared_data, caplog):
+    """Measured with the public code (cqylunlun/GLASS, f788d56); its file for MPDD names ``manifold``, too."""
     files = sorted((shared_data / "mpdd_512" / "metal_plate" / "train" / "good").iterdir())
-    images = [np.asarray(Image.open(file).convert("RGB").resize((256, 256)), np.float32) for file in files]
-    points = measure_points(strong_frequencies(np.mean(images, axis=0).round().astype(np.uint8)))
+    bilinear = Image.Resampling.BILINEAR
+    pixels = [np.asarray(Image.open(file).convert("RGB").resize((256, 256), bilinear)) for file in files]
+    images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2) / 255
+    module = small_glass()
+    mean_image = module.model.survey(module.pre_processor.transform(batch) for batch in images.split(8))
+    with caplog.at_level(logging.INFO, "shopfloor.detectors.glass"):
+        assert module._choose_distribution(mean_image) == "manifold"
+    assert "SpectralPoints(n=341, rho=54.0," in caplog.text
     assert len(files) == 54
-    assert points.distribution == "manifold"
-    assert points.n == pytest.approx(341, abs=6)
-    assert points.rho == pytest.approx(53, abs=1)
-    assert points.d1 == pytest.approx(0.034, abs=0.001)
 
 
 def test_spectrum_is_that_of_a_literal_transform():
@@ -611,55 +639,90 @@ def test_distribution_is_decided_by_the_training_images(textures, caplog):
             train_module(module, part_of(np.stack([picture] * 3), range(3)), max_steps=2)
         assert module.chosen_distribution == expected
         assert f"chooses '{expected}'" in caplog.text
-        assert module.model.svd == (expected == "hypersphere")
+        assert module.model.is_hypersphere == (expected == "hypersphere")
     fixed = small_glass(distribution="manifold")
     fixed.use_textures(textures)
     train_module(fixed, part_of(np.stack([disc] * 3), range(3)), max_steps=2)
     assert fixed.chosen_distribution == "manifold"
-    assert fixed.model.svd == 0
+    assert not fixed.model.is_hypersphere
     with pytest.raises(DetectorError, match="distribution is 'sphere'. Give one of: manifold, hypersphere, spectrum"):
         small_glass(distribution="sphere")
 
 
-def test_mean_image_is_that_of_the_unnormalised_images(train):
+def test_mean_image_is_cut_to_whole_grey_levels_as_in_the_original(caplog):
+    """Rounded, the right half of this image would be brighter than the left one: a step with a wide spectrum."""
+    levels = torch.full((3, 256, 256), 100.4)
+    levels[:, :, 128:] = 100.6
+    with caplog.at_level(logging.INFO, "shopfloor.detectors.glass"):
+        assert small_glass()._choose_distribution(levels / 255) == "manifold"
+    assert "SpectralPoints(n=1," in caplog.text  # frequency zero alone
+
+
+def images_of(part):
+    return torch.from_numpy(part.stack[part.table.index]).permute(0, 3, 1, 2) / 255
+
+
+def test_mean_image_is_the_mean_of_the_batches_unnormalised_means(train):
     module = small_glass()
-    batches = torch.from_numpy(train.stack[:8]).permute(0, 3, 1, 2) / 255
-    mean_image = module.model.survey(module.pre_processor.transform(batch) for batch in batches.split(3))
-    np.testing.assert_allclose(mean_image, batches.mean(0), atol=1e-5)
+    batches = images_of(train).split(3)  # three, three and two
+    mean_image = module.model.survey(module.pre_processor.transform(batch) for batch in batches)
+    expected = sum(batch.mean(0) for batch in batches) / 3
+    np.testing.assert_allclose(mean_image, expected, atol=1e-6)
+    assert (mean_image - images_of(train).mean(0)).abs().max() > 1e-3
 
 
 # Centre
 
 
+@torch.no_grad()
+def adapted_one_by_one(module, images):
+    return torch.stack([module.model.projection(module.model.describe(image[None])[0]) for image in images])
+
+
+def mean_of_means(features, batch_size):
+    return torch.stack([batch.mean(0) for batch in features.split(batch_size)]).mean(0)
+
+
 class _Centres(pl.Callback):
-    """Keeps the centre at the first batch of each epoch, and the centre of all images by brute force."""
+    """Keeps the centre at the first batch of each epoch, and all that it may be, whichever two images come last."""
 
     def __init__(self, images):
         self.images = images
-        self.found, self.expected, self.unnormalised = [], [], []
+        self.found, self.possible, self.unnormalised = [], [], []
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if batch_idx:
             return
-        model, normalise = pl_module.model, pl_module.pre_processor.transform
-        with torch.no_grad():
-            for kept, images in ((self.expected, normalise(self.images)), (self.unnormalised, self.images)):
-                adapted = [model.projection(model.generate_embeddings(image[None])[0]) for image in images]
-                kept.append(torch.stack(adapted).mean(0))
-        self.found.append(model.center.clone())
+        features = adapted_one_by_one(pl_module, pl_module.pre_processor.transform(self.images))
+        orders = [[*sorted(set(range(8)) - set(last)), *last] for last in combinations(range(8), 2)]
+        self.possible.append(torch.stack([mean_of_means(features[order], 3) for order in orders]))
+        self.unnormalised.append(adapted_one_by_one(pl_module, self.images).mean(0))
+        self.found.append(pl_module.model.center.clone())
 
 
-def test_centre_is_the_mean_over_all_normalised_images_at_each_epoch(train, textures):
+def test_centre_is_the_mean_of_the_means_of_random_batches_at_each_epoch(train, textures):
     module = small_glass()
     module.use_textures(textures)
-    centres = _Centres(torch.from_numpy(train.stack[:8]).permute(0, 3, 1, 2) / 255)
+    centres = _Centres(images_of(train))
     # One batch of three per epoch: the centre is that of all eight images nevertheless.
-    train_module(module, train, epochs=3, batch_size=3, limit_train_batches=1, callbacks=[centres])
-    assert len(centres.found) == 3
-    for found, expected, unnormalised in zip(centres.found, centres.expected, centres.unnormalised, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    train_module(module, train, epochs=4, batch_size=3, limit_train_batches=1, callbacks=[centres])
+    chosen = []
+    for found, possible, unnormalised in zip(centres.found, centres.possible, centres.unnormalised, strict=True):
+        distances = (possible - found).flatten(1).norm(dim=1) / found.norm()
+        assert distances.min() < 1e-5
+        assert distances.sort().values[1] > 1e-3
+        chosen.append(int(distances.argmin()))
         assert (found - unnormalised).norm() > 0.1 * found.norm()
-    assert not torch.equal(centres.found[0], centres.found[2])
+    assert len(chosen) == 4 and len(set(chosen)) > 1
+
+
+def test_centre_of_batches_of_one_size_is_the_mean_over_all_images(train):
+    module = small_glass()
+    images = module.pre_processor.transform(images_of(train))
+    module.model.survey(images.split(4))
+    assert module.model.n_in_smaller_batch == 0
+    module.model.update_center()
+    torch.testing.assert_close(module.model.center, adapted_one_by_one(module, images).mean(0), rtol=1e-5, atol=1e-6)
 
 
 # Training step
@@ -680,7 +743,7 @@ def record_of_step(model, images):
 @pytest.mark.parametrize("distribution", ["manifold", "hypersphere"])
 def test_training_step(textures, distribution):
     model, images = prepared_model(textures, step=20)
-    model.svd = int(distribution == "hypersphere")
+    model.is_hypersphere = distribution == "hypersphere"
     given, (true_loss, gaussian_loss, both, focal_loss, loss) = record_of_step(model, images)
     assert len(given) == 22  # before each of the 20 steps of the ascent, after them, and the images with textures
     (features, outputs), (_, defective_outputs) = given[20:]
@@ -714,14 +777,14 @@ def test_training_step(textures, distribution):
 def test_radius_and_focal_loss_are_those_of_the_specification(textures, distribution):
     """Recalculated with the defects of the same seed."""
     model, images = prepared_model(textures, step=5)
-    model.svd = int(distribution == "hypersphere")
+    model.is_hypersphere = distribution == "hypersphere"
     model.gaussian_noise_std = 0.001  # so that some features lie below the radius, and some above
     given, (*_, focal_loss, _) = record_of_step(model, images)
     torch.manual_seed(2)
     defective, masks = model.augmentor(images * model._img_std + model._img_mean)
     is_defect = masks.flatten() > 0
     with torch.no_grad():
-        described = model.generate_embeddings((defective - model._img_mean) / model._img_std)[0]
+        described = model.describe((defective - model._img_mean) / model._img_std)[0]
         local = model.projection(described)
     true, gaussian = given[5][0].chunk(2)
     centre = model.center.repeat(3, 1)
@@ -745,6 +808,88 @@ def test_radius_and_focal_loss_are_those_of_the_specification(textures, distribu
     harder = errors >= errors.quantile(0.5)
     right = torch.where(target == 1, scores, 1 - scores)[harder]
     assert focal_loss.item() == pytest.approx((-((1 - right) ** 2) * right.log()).mean().item(), rel=1e-3)
+
+
+def focal_loss_by_hand(scores, target):
+    """Of the harder half, with the smoothing of 1e-5."""
+    errors = (scores - target) ** 2
+    hard = errors >= float(np.quantile(errors.detach(), 0.5))
+    right = torch.where(target == 1, scores, 1 - scores)[hard] * (1 - 2e-5) + 2e-5
+    return (-((1 - right) ** 2) * right.log()).mean()
+
+
+def discriminate_by_hand(discriminator, features):
+    hidden, norm = discriminator.body.block1[:2]
+    raw = features @ hidden.weight.T + hidden.bias
+    scaled = (raw - raw.mean(0)) / (raw.var(0, unbiased=False) + norm.eps).sqrt() * norm.weight + norm.bias
+    rectified = torch.where(scaled > 0, scaled, 0.2 * scaled)
+    return 1 / (1 + torch.exp(-(rectified @ discriminator.tail[0].weight[0])))
+
+
+def lengthened_by_hand(points, origins, least, most):
+    """Point by point: an offset that is too short or too long gets the length of the bound."""
+    moved = []
+    for point, origin in zip(points, origins, strict=True):
+        offset = point - origin
+        length = offset.square().sum().sqrt()
+        wanted = least if length < least else most if length > most else length
+        moved.append(origin + offset / (length + 1e-10) * wanted)
+    return torch.stack(moved)
+
+
+def losses_by_hand(model, images, seed, radius_has_gradient=False):
+    """The training step of the original (cqylunlun/GLASS, f788d56), in own words: cross-entropies and focal loss."""
+    torch.manual_seed(seed)
+    defective, masks = model.augmentor(images * model._img_std + model._img_mean)
+    target = masks.flatten().double()
+    (adaptor,) = model.projection.layers
+    good, local = (
+        model.describe(each)[0] @ adaptor.weight.T + adaptor.bias
+        for each in (images, (defective - model._img_mean) / model._img_std)
+    )
+    centre = torch.cat([model.center] * len(images))
+    normal = torch.cat([local[target == 0] - centre[target == 0], good - centre])
+    radius = normal.square().sum(1).sqrt().quantile(0.75)
+    radius = radius if radius_has_gradient else radius.item()
+
+    noisy = good + torch.randn_like(good) * model.gaussian_noise_std
+    for number in range(1, model.step + 1):
+        _, scores = discriminate_by_hand(model.discriminator, torch.cat([good, noisy])).chunk(2)
+        (gradient,) = torch.autograd.grad(-scores.log().mean(), noisy, retain_graph=True)
+        noisy = noisy + 0.001 * gradient / (gradient.square().sum(1, keepdim=True).sqrt() + 1e-10)
+        if number % 5 == 0 and model.is_hypersphere:
+            noisy = lengthened_by_hand(noisy, centre, radius, 2 * radius)
+        elif number % 5 == 0:
+            noisy = lengthened_by_hand(noisy, good, 0.5, 1.0)
+    normal_scores, scores = discriminate_by_hand(model.discriminator, torch.cat([good, noisy])).chunk(2)
+    if model.is_hypersphere:
+        local = local.clone()
+        local[target == 1] = lengthened_by_hand(local[target == 1], centre[target == 1], 2 * radius, 4 * radius)
+    focal_loss = focal_loss_by_hand(discriminate_by_hand(model.discriminator, local), target)
+    return -(1 - normal_scores).log().mean(), -scores.log().mean(), focal_loss
+
+
+def gradients_of(model, loss):
+    trained = [*model.projection.parameters(), *model.discriminator.parameters()]
+    return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, trained)])
+
+
+@pytest.mark.parametrize("is_hypersphere", [False, True])
+def test_losses_and_gradients_are_those_of_the_original_in_float64(textures, is_hypersphere):
+    """Through the radius of the hypersphere flows no gradient: with it, the adaptor's would be others."""
+    model, images = prepared_model(textures, step=10, gaussian_noise_std=0.05, n=2)
+    model, images = model.double(), images.double()
+    model.center, model.is_hypersphere = model.center.double(), is_hypersphere
+    torch.manual_seed(7)
+    true_loss, gaussian_loss, _, focal_loss, loss = model._losses(images)
+    expected = losses_by_hand(model, images, seed=7)
+    np.testing.assert_allclose(
+        [each.item() for each in (true_loss, gaussian_loss, focal_loss)], [each.item() for each in expected], rtol=1e-9
+    )
+    gradients, by_hand = gradients_of(model, loss), gradients_of(model, sum(expected))
+    assert (gradients - by_hand).norm() < 1e-9 * by_hand.norm()
+    flowing = gradients_of(model, sum(losses_by_hand(model, images, seed=7, radius_has_gradient=True)))
+    assert ((flowing - by_hand).norm() > 1e-4 * by_hand.norm()) == is_hypersphere
 
 
 def test_gradients_reach_adaptor_and_discriminator_only(textures):
@@ -772,9 +917,9 @@ def test_backbone_stays_as_it_is(train, textures):
 @pytest.mark.parametrize("size", [64, 72, 100])
 def test_step_at_any_size_and_with_one_image(size):
     pattern = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
-    for distribution in (0, 1):
+    for is_hypersphere in (False, True):
         model, images = prepared_model(pattern, size, n=1)
-        model.svd = distribution
+        model.is_hypersphere = is_hypersphere
         loss = model(images)[-1]
         loss.backward()
         assert loss.isfinite()
@@ -864,15 +1009,30 @@ def test_one_image_and_batches_of_one(fit_on, stack, test):
     assert np.isfinite(scores_of(checkpoint, test, 1)).all()
 
 
-@pytest.mark.parametrize(("settings", "n_batches"), [({}, 50), ({"limit_train_batches": 1.0}, 54)])
-def test_epochs_end_after_fifty_batches_unless_the_settings_say_otherwise(settings, n_batches, monkeypatch):
+@pytest.mark.parametrize(
+    ("arguments", "batch_size", "trainer", "n_batches"),
+    [
+        ({"images_per_epoch": 5}, 1, {}, 6),  # as soon as there are more than five
+        ({"images_per_epoch": 5}, 2, {}, 3),
+        ({"images_per_epoch": 5}, 5, {"limit_train_batches": 1.0}, 2),
+        ({"images_per_epoch": 5}, 2, {"limit_train_batches": 1}, 1),
+        ({"images_per_epoch": 5}, 2, {"limit_train_batches": 0.7}, 4),
+        ({"images_per_epoch": 12}, 3, {}, 4),
+        ({"images_per_epoch": None}, 2, {}, 6),
+        ({}, 2, {}, 6),  # no more than there are
+    ],
+)
+def test_epochs_end_with_the_batch_that_brings_them_above_a_number_of_images(
+    arguments, batch_size, trainer, n_batches, monkeypatch
+):
     size = 32
+    small = {"backbone": "test_resnet", "pre_trained": False, "layers": ["layer2"], "step": 0}
     detector = {
         **DETECTOR,
-        "init_args": {**SMALL, "backbone": "test_resnet", "pre_trained": False, "layers": ["layer2"], "step": 0},
+        "init_args": {**SMALL, **small, **arguments},
         "backbone": None,
-        "batch_size": 1,
-        "trainer": {"max_epochs": 1, "enable_progress_bar": False, **settings},
+        "batch_size": batch_size,
+        "trainer": {"max_epochs": 1, "enable_progress_bar": False, **trainer},
     }
     step, numbers = Glass.training_step, []
 
@@ -881,7 +1041,7 @@ def test_epochs_end_after_fifty_batches_unless_the_settings_say_otherwise(settin
         return step(module, batch, batch_idx)
 
     monkeypatch.setattr(Glass, "training_step", counted_step)
-    part = drawn_parts.part_of(scratches_stack(54, 0, size), range(54), 54)
+    part = drawn_parts.part_of(scratches_stack(12, 0, size), range(12), 12)
     extras = TrainingExtras(textures=np.zeros((1, size, size, 3), np.uint8))
     fit(part, detector, None, None, size, seed=3, extras=extras)
     assert numbers == list(range(n_batches))

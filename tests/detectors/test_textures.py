@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.transforms import v2
 
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.textures import SUFFIXES, UsesTextures, list_textures, read_texture, stack_textures
@@ -149,6 +150,15 @@ def test_resize_is_pillows_bilinear_one_and_ignores_the_aspect_ratio(shape, tmp_
     read = read_texture(save(tmp_path / "texture.png", pixels), 64)
     assert read.shape == (64, 64, 3) and read.dtype == np.uint8
     assert np.array_equal(read, np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BILINEAR)))
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (100, 40, 3), (30, 201, 3), (77, 50), (97, 640, 3), (480, 640, 3)])
+def test_crop_is_torchvisions_of_the_middle_of_the_resized_image(shape, tmp_path):
+    """As the public code of GLASS prepares a texture."""
+    file = save(tmp_path / "texture.png", noise(*shape))
+    prepare = v2.Compose([v2.Resize(64), v2.CenterCrop(64)])
+    assert np.array_equal(read_texture(file, 64, crop=True), np.asarray(prepare(Image.open(file).convert("RGB"))))
+    assert np.array_equal(stack_textures(tmp_path, 64, crop=True)[0], read_texture(file, 64, crop=True))
 
 
 def test_reduction_averages_instead_of_skipping_pixels(tmp_path):

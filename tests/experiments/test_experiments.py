@@ -102,7 +102,7 @@ def test_the_arguments_of_the_paper_are_those_of_its_specifications() -> None:
         "glass": (
             WIDE_RESNET,
             {"layers": three[1:], "pretrain_embed_dim": 1536, "target_embed_dim": 1536, "discriminator_hidden": 1024,
-             "distribution": "spectrum"},
+             "distribution": "spectrum", "batch_norm_sees_ones": True},
         ),
         "inreach": (
             WIDE_RESNET,
@@ -117,6 +117,7 @@ def test_the_arguments_of_the_paper_are_those_of_its_specifications() -> None:
     assert detectors["mmr"]["encoder"] == "vit_base_patch16_224.mae"
     assert detectors["csflow"]["size_multiple"] == 128
     assert detectors["draem"]["textures"] == detectors["glass"]["textures"] == "dtd"
+    assert detectors["glass"]["crop_textures"] and not detectors["draem"].get("crop_textures")
     assert detectors["glass"]["foreground_of"] == {"vad": "none", "btad": "none"}
 
 

@@ -137,6 +137,17 @@ def test_textures_of_a_folder_come_in_the_order_of_their_paths(tmp_path):
     assert arrays[:, 0, 0, 0].tolist() == pytest.approx([10, 30, 20], abs=1)
 
 
+def test_textures_are_squeezed_or_cropped(tmp_path):
+    ramp = np.broadcast_to(np.arange(96, dtype=np.uint8)[:, None], (32, 96, 3))
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    squeezed, cropped = (
+        next(iter(prepare_textures({"folder": str(tmp_path)}, name="own", image_size=32, crop=crop).arrays))
+        for crop in (False, True)
+    )
+    assert (squeezed[0, [0, -1], 0]).tolist() == pytest.approx([1, 94], abs=1)
+    assert np.array_equal(cropped, ramp[:, 32:64])
+
+
 @pytest.mark.parametrize("entry", [{}, {"folder": None}, {"folder": "no/such/folder"}])
 def test_missing_folder_of_textures_is_said_at_once_with_its_entry(entry):
     with pytest.raises(DetectorError, match=r"TEXTURES_MISSING.*textures\.dtd\.folder"):

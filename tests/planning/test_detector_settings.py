@@ -10,6 +10,7 @@ from kedro.pipeline import Node, Pipeline
 
 from shopfloor.experiments.grid import GridError, expand_experiments
 from shopfloor.pipeline_registry import experiment_pipeline
+from shopfloor.planning.binding import bound
 from shopfloor.planning.cell import Cell
 from shopfloor.planning.leaks import LeakError, refuse_leaks
 from shopfloor.planning.settings import FOREGROUND_METHODS
@@ -105,6 +106,7 @@ def cell_of(settings: dict[str, Any], detector: str = "rich", dataset: str = "ce
         ("detectors.rich.foreground_of", ["cells"], "detectors.rich.foreground_of: expected datasets with a method"),
         ("detectors.rich.foregrounds", "none", "detectors.rich: unknown key foregrounds"),
         ("datasets.cells.foreground_folder", 5, "datasets.cells.foreground_folder"),
+        ("detectors.rich.crop_textures", "yes", "detectors.rich.crop_textures: expected true or false"),
         ("detectors.rich.balance", 8, "detectors.rich.balance: expected good, bad and batches, found 8"),
         ("detectors.rich.balance", {}, "detectors.rich.balance.ba.*: expected a whole number"),
         ("detectors.rich.balance", {"good": 6, "bad": 2}, "detectors.rich.balance.batches: expected a whole number"),
@@ -156,6 +158,7 @@ FOREGROUND = ("foreground", "foreground_preview")
     ("path", "value", "renamed"),
     [
         ("detectors.rich.textures", "made", ("textures", *MADE)),
+        ("detectors.rich.crop_textures", True, ("textures", *MADE)),
         ("textures.dtd.folder", "/a/stones", ("textures", *MADE)),
         ("textures.dtd.folder", "/b/dtd", ()),
         ("textures.dtd.folder", "/a/dtd/", ()),
@@ -206,6 +209,16 @@ def test_textures_are_shared_by_all_categories_and_made_for_each_size() -> None:
     assert len(rich) == 4
     assert len({cell.names.textures for cell in rich}) == 2
     assert len({cell.names.foreground for cell in rich}) == 4
+
+
+@pytest.mark.parametrize(("textures", "n_stacks"), [("dtd", 2), ("made", 1)])
+def test_detectors_that_crop_and_squeeze_share_generated_textures_only(textures: str, n_stacks: int) -> None:
+    settings = changed("detectors.plain.textures", textures)
+    settings["detectors"]["rich"] |= {"textures": textures, "crop_textures": True}
+    assert len({cell_of(settings, name).names.textures for name in ("rich", "plain")}) == n_stacks
+    wired = experiment_pipeline(expand_experiments(settings)["model_evaluation"])
+    makers = [node for node in wired.nodes if node.name.endswith("prepare_textures")]
+    assert sorted(bound(node.func)["crop"] for node in makers) == [False, True][:n_stacks]
 
 
 def test_detectors_that_segment_alike_share_their_foreground() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from PIL import Image
 
 from shopfloor.detectors.errors import DetectorError
 from shopfloor.readers.pixels import ImageError, read_image
@@ -45,12 +46,14 @@ def list_textures(folder: str | Path | None, name: str | None = None) -> list[Pa
     return found
 
 
-def read_texture(file: Path, image_size: int) -> np.ndarray:
-    """Reads a texture and resizes it to a square, without keeping its aspect ratio.
+def read_texture(file: Path, image_size: int, *, crop: bool = False) -> np.ndarray:
+    """Reads a texture and makes it a square.
 
     Args:
         file: Image file.
         image_size: Side S of the result, in pixels.
+        crop: Whether it keeps its aspect ratio, the shorter side is resized to S, and the middle is kept; otherwise it
+            is squeezed.
 
     Returns:
         Image ``(S, S, 3)``, RGB, uint8.
@@ -59,15 +62,24 @@ def read_texture(file: Path, image_size: int) -> np.ndarray:
         DetectorError: If it cannot be read as an image of 8 bits per channel.
     """
     try:
-        return read_image(file, image_size)
+        return _cropped(read_image(file), image_size) if crop else read_image(file, image_size)
     except (OSError, ImageError) as error:
         raise DetectorError(f"TEXTURE_UNREADABLE: '{file}' cannot be read as an image: {error}.") from error
 
 
-def stack_textures(folder: str | Path, image_size: int) -> np.ndarray:
-    """All textures of a folder as one array ``(N, S, S, 3)``, uint8.
+def stack_textures(folder: str | Path, image_size: int, *, crop: bool = False) -> np.ndarray:
+    """All textures of a folder as one array ``(N, S, S, 3)``, uint8; ``crop`` as in :func:`read_texture`.
 
     Raises:
         DetectorError: If there is no such folder, no image in it, or one that cannot be read.
     """
-    return np.stack([read_texture(file, image_size) for file in list_textures(folder)])
+    return np.stack([read_texture(file, image_size, crop=crop) for file in list_textures(folder)])
+
+
+def _cropped(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Resizes and crops as torchvision's ``Resize(side)`` and ``CenterCrop(side)`` do with an image of Pillow."""
+    shorter = min(pixels.shape[:2])
+    height, width = (side * length // shorter for length in pixels.shape[:2])
+    resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+    top, left = round((height - side) / 2), round((width - side) / 2)
+    return np.asarray(resized)[top : top + side, left : left + side]

@@ -184,6 +184,12 @@ class Cell(Category):
         return self.detector_settings.textures
 
     @property
+    def crops_textures(self) -> bool:
+        """Whether texture images are cropped to a square; generated ones are square."""
+        textures = self.texture_settings
+        return self.detector_settings.crop_textures and textures is not None and textures.generator is None
+
+    @property
     def gives_maps(self) -> bool:
         return self.detector_settings.gives_maps
 

@@ -185,7 +185,8 @@ class CellNames(CategoryNames):
         if (textures := self._cell.texture_settings) is None:
             return ""
         made_of = textures.given.get("generator") or Path(str(textures.folder)).name
-        return digest(CODE_VERSIONS["textures"], self._cell.textures_entry, made_of, self._cell.image_size)
+        cropped = ["cropped"] if self._cell.crops_textures else []
+        return digest(CODE_VERSIONS["textures"], self._cell.textures_entry, made_of, self._cell.image_size, *cropped)
 
     @cached_property
     def _foreground_facts(self) -> list[Any]:

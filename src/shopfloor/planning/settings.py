@@ -239,6 +239,7 @@ class DetectorSettings(Settings):
         encoder: Likewise.
         networks: Names of pretrained networks that the class asks for by itself.
         textures: Name of the texture images that it makes defects of.
+        crop_textures: Whether these keep their aspect ratio and are cropped to a square; otherwise they are squeezed.
         foreground: How it is told where the part is.
         foreground_of: Likewise, for some datasets.
         learning_type: What it learns from: good images, images that may be bad, labelled images.
@@ -257,6 +258,7 @@ class DetectorSettings(Settings):
     encoder: _EntryName | None = None
     networks: Annotated[tuple[str, ...], Listed, Expected("a list of names")] = ()
     textures: _EntryName | None = None
+    crop_textures: bool = False
     foreground: _Method = "none"
     foreground_of: Annotated[Mapping[str, _Method], BeforeValidator(_methods)] = {}
     learning_type: Annotated[LearningType, OneOf(*get_args(LearningType))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Unpack
 
 import numpy as np
@@ -14,13 +14,13 @@ from torch import nn
 from torch.nn import functional
 
 from shopfloor.detectors.anomalib_parts import AnomalibParts
+from shopfloor.detectors.batch_norm import show_ones
 from shopfloor.detectors.building import DetectorError
 from shopfloor.detectors.glass.spectrum import HYPERSPHERE, MANIFOLD, measure_points, strong_frequencies
 from shopfloor.detectors.glass.torch_model import GlassModel
 from shopfloor.detectors.textures import stack_textures
 
 _SPECTRUM = "spectrum"
-_BATCHES_PER_EPOCH = 50
 _logger = logging.getLogger(__name__)
 
 
@@ -35,13 +35,15 @@ class Glass(AnomalibGlass):
     Paper: Chen et al., "A Unified Anomaly Synthesis Strategy with Gradient Ascent for Industrial Anomaly Detection and
     Localization", ECCV 2024. Repository: cqylunlun/GLASS. Specification of the models taken from anomalib, section 5.
 
-    Unlike anomalib, as in the original: the weights of the backbone, the centre of normalised images (anomalib's are
-    not), mask combinations, blending weights and alterations of the textures, the choice of distribution, epochs
-    of 50 batches at most. The backbone is always frozen. Deviations from the original:
+    Unlike anomalib, as in the original: the weights of the backbone and the statistics of its batch norms, the first
+    weights of the discriminator, the radius without gradient, the centre of normalised images (anomalib's are not),
+    mask combinations, blending weights, crop and alterations of the textures, the choice of distribution, epochs of a
+    bounded number of images. The backbone is always frozen. Deviations from the original:
 
     - the distribution is chosen by the spectrum test for every product, not read from a file for known ones;
     - the model of the last epoch is kept, not the one that is best on the test images;
     - a mask is redrawn a hundred times at most; then the foreground of this image is disregarded;
+    - textures are cropped before they are altered, not after it;
     - the training images pass through the frozen backbone once, when the training starts, to give the centre of every
       epoch; where a data module alters them at random, it is the centre of that one pass.
 
@@ -64,13 +66,17 @@ class Glass(AnomalibGlass):
         radius_quantile: Quantile of the normal distances to the centre that is the hypersphere's radius.
         focal_loss_quantile_threshold: Share of the patches that the focal loss leaves out as too easy.
         mining: Whether there is gradient ascent at all.
+        images_per_epoch: The first batch with which an epoch has seen more images than this is its last one; None for
+            no such end. Only with a data module, and where the trainer's ``limit_train_batches`` says nothing else.
+        batch_norm_sees_ones: Whether one image of ones passes through the backbone in training mode before all else, as
+            in the original (:func:`shopfloor.detectors.batch_norm.show_ones`).
         **parts: As in anomalib.
 
     Attributes:
         chosen_distribution: ``manifold`` or ``hypersphere``, from the start of the training on; None before.
 
     Raises:
-        DetectorError: If there is no such distribution or no layer.
+        DetectorError: If there is no such distribution or no layer, or the size of the image of ones is not known.
     """
 
     model: GlassModel
@@ -91,6 +97,8 @@ class Glass(AnomalibGlass):
         radius_quantile: float = 0.75,
         focal_loss_quantile_threshold: float = 0.5,
         mining: bool = True,
+        images_per_epoch: int | None = 392,
+        batch_norm_sees_ones: bool = True,
         **parts: Unpack[AnomalibParts],
     ) -> None:
         _check_arguments(distribution, layers)
@@ -112,7 +120,10 @@ class Glass(AnomalibGlass):
             normalize_mean=mean or [0.0] * 3,
             normalize_std=std or [1.0] * 3,
         )
+        if batch_norm_sees_ones:
+            self._show_ones()
         self.texture_folder = texture_folder
+        self.images_per_epoch = images_per_epoch
         self.distribution = distribution
         self.chosen_distribution: str | None = None
         self.learning_rate = learning_rate
@@ -138,6 +149,13 @@ class Glass(AnomalibGlass):
             )
         self.model.augmentor.textures = textures
 
+    def on_fit_start(self) -> None:
+        """Tells the trainer after how many batches an epoch ends."""
+        batch_size = getattr(self._training_loader(), "batch_size", None)
+        limit = self.trainer.limit_train_batches
+        if self.images_per_epoch and batch_size and isinstance(limit, float) and limit == 1:
+            self.trainer.limit_train_batches = self.images_per_epoch // batch_size + 1
+
     def on_train_start(self) -> None:
         """Looks at all training images, reads the textures and chooses the distribution.
 
@@ -151,14 +169,18 @@ class Glass(AnomalibGlass):
                 "give the class itself a texture_folder: any folder of texture images, such as the Describable "
                 "Textures Dataset."
             )
-        mean_image = self.model.survey(self._training_images())
+        mean_image = self.model.survey(map(self._normalise, self._training_loader()))
         self._prepare_textures(mean_image.shape[1:])
         self.chosen_distribution = self._choose_distribution(mean_image)
-        self.model.svd = int(self.chosen_distribution == HYPERSPHERE)
+        self.model.is_hypersphere = self.chosen_distribution == HYPERSPHERE
 
     def on_train_epoch_start(self) -> None:
-        """Brings the centre of the normal features up to the adaptor as it now is."""
-        self.model.update_center()
+        """Brings the centre of the normal features up to the adaptor as it now is.
+
+        Where batches do not divide the training images, those that share the smaller one are drawn anew.
+        """
+        n = self.model.n_in_smaller_batch
+        self.model.update_center(self._draw_training_images(n) if n else None)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Makes synthetic anomalies, and moves adaptor and discriminator by one step each.
@@ -181,20 +203,36 @@ class Glass(AnomalibGlass):
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:
-        """Epochs of 50 batches at most, as in the original; one device, for statistics over the whole batch."""
-        return {**super().trainer_arguments, "limit_train_batches": _BATCHES_PER_EPOCH, "devices": 1}
+        """One device, for statistics over the whole batch."""
+        return {**super().trainer_arguments, "devices": 1}
 
-    def _training_images(self) -> Iterator[torch.Tensor]:
-        """All training images in batches ``(B, 3, H, W)``, as they are in training: the loader's are not normalised."""
+    def _training_loader(self) -> Any:
         datamodule = getattr(self.trainer, "datamodule", None)
-        loader: Any = self.trainer.train_dataloader if datamodule is None else datamodule.train_dataloader()
+        return self.trainer.train_dataloader if datamodule is None else datamodule.train_dataloader()
+
+    def _normalise(self, batch: Any) -> torch.Tensor:
+        """Images ``(B, 3, H, W)`` of a loader's batch as they are in training: the loader's are not normalised."""
         transform: Any = self.pre_processor.transform if self.pre_processor else nn.Identity()
-        for batch in loader:
-            yield transform(batch.image.to(self.device))
+        images: torch.Tensor = transform(batch.image.to(self.device))
+        return images
+
+    def _draw_training_images(self, n: int) -> torch.Tensor:
+        loader = self._training_loader()
+        numbers = torch.randperm(len(loader.dataset))[:n].tolist()
+        return self._normalise(loader.collate_fn([loader.dataset[number] for number in numbers]))
+
+    def _show_ones(self) -> None:
+        if self.input_size is None:
+            raise DetectorError(
+                "Glass cannot tell of which size the image of ones must be: its pre-processor resizes no image. Give "
+                "it one that does, or set batch_norm_sees_ones to false."
+            )
+        extractor: Any = self.model.forward_modules["feature_aggregator"]
+        show_ones(extractor.feature_extractor, self.input_size)
 
     def _prepare_textures(self, image_size: torch.Size) -> None:
         given = self.model.augmentor.textures
-        textures = stack_textures(self.texture_folder or "", image_size[0]) if given is None else given
+        textures = stack_textures(self.texture_folder or "", image_size[0], crop=True) if given is None else given
         self.use_textures(textures)
         if textures.shape[1:3] != tuple(image_size):
             raise DetectorError(
@@ -205,7 +243,7 @@ class Glass(AnomalibGlass):
     def _choose_distribution(self, mean_image: torch.Tensor) -> str:
         if self.distribution != _SPECTRUM:
             return self.distribution
-        pixels = (255 * mean_image).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+        pixels = (255 * mean_image).clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
         points = measure_points(strong_frequencies(pixels))
         _logger.info("Glass: the spectrum test chooses '%s': %s", points.distribution, points)
         return points.distribution

@@ -241,7 +241,7 @@ def mask_of(row: Any, root: Path) -> dict[str, Any]:
     }
 
 
-def list_texture_files(textures: Entry, *, name: str, image_size: int) -> Sources:
+def list_texture_files(textures: Entry, *, name: str, image_size: int, crop: bool = False) -> Sources:
     """List the texture images of an entry; generated ones are none."""
     from shopfloor.detectors.textures import list_textures
 
@@ -255,13 +255,14 @@ def list_texture_files(textures: Entry, *, name: str, image_size: int) -> Source
 
 
 @reads(list_texture_files)
-def prepare_textures(textures: Entry, *, name: str, image_size: int) -> LazyStack:
-    """Decode every texture image once and resize it to the model input, or render generated ones.
+def prepare_textures(textures: Entry, *, name: str, image_size: int, crop: bool = False) -> LazyStack:
+    """Decode every texture image once and bring it to the size of the model input, or render generated ones.
 
     Args:
         textures: The entry of the textures: ``folder``, or ``generator`` with ``seed`` and ``count``.
         name: Name of the entry.
         image_size: Side of the result in pixels.
+        crop: Whether images of a folder keep their aspect ratio and are cropped; otherwise they are squeezed.
 
     Returns:
         Images (M, S, S, 3), uint8 RGB, in the order of their paths; made while they are saved.
@@ -277,7 +278,7 @@ def prepare_textures(textures: Entry, *, name: str, image_size: int) -> LazyStac
     if generator := asked.generator:
         return lazy_stack(lambda row: render_texture(generator.seed, row, image_size), generator.count, shape, title)
     files = list_textures(asked.folder, name)
-    return lazy_stack(lambda row: read_texture(files[row], image_size), len(files), shape, title)
+    return lazy_stack(lambda row: read_texture(files[row], image_size, crop=crop), len(files), shape, title)
 
 
 def report_resize(

@@ -109,7 +109,12 @@ def _summary(categories: list[Category]) -> Node:
 
 def _textures(cell: Cell) -> Node:
     return _node(
-        func=bind(nodes.prepare_textures, name=cell.textures_entry, image_size=cell.image_size),
+        func=bind(
+            nodes.prepare_textures,
+            name=cell.textures_entry,
+            image_size=cell.image_size,
+            crop=cell.crops_textures,
+        ),
         inputs=f"params:textures.{cell.textures_entry}",
         outputs=cell.names.textures,
         name=f"{cell.names.textures_key}.prepare_textures",
