@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +21,19 @@ from tests.detectors.drawn_parts import scratches_stack
 from tests.detectors.plain_entries import fit
 
 S = 64
-SMALL = {"pretrain_embed_dim": 48, "target_embed_dim": 48, "discriminator_hidden": 16, "layers": ["layer1", "layer2"]}
+SMALL: dict[str, Any] = {
+    "pretrain_embed_dim": 48,
+    "target_embed_dim": 48,
+    "discriminator_hidden": 16,
+    "layers": ["layer1", "layer2"],
+}
 
 
 def test_running_statistics_move_by_a_tenth_worked_by_hand():
     """Of 3 x 3 pixels behind a sum over 3 x 3 neighbours: 4, 6 or 9 ones for corner, edge and middle."""
-    network = nn.Sequential(nn.Conv2d(3, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1), nn.ReLU(), nn.BatchNorm2d(1))
+    network: Any = nn.Sequential(
+        nn.Conv2d(3, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1), nn.ReLU(), nn.BatchNorm2d(1)
+    )
     nn.init.constant_(network[0].weight, 1 / 3)
     network[1].running_mean.fill_(2.0)
     network[1].running_var.fill_(5.0)
@@ -56,7 +64,7 @@ def test_it_is_one_pass_in_training_mode(name):
 
 
 def test_no_other_layer_trains_meanwhile():
-    network = nn.Sequential(nn.Dropout(0.9), nn.BatchNorm2d(3, momentum=0.25), nn.BatchNorm2d(3, affine=False))
+    network: Any = nn.Sequential(nn.Dropout(0.9), nn.BatchNorm2d(3, momentum=0.25), nn.BatchNorm2d(3, affine=False))
     show_ones(network, (8, 8))
     assert network[1].running_mean.tolist() == [0.25] * 3
     assert network[1].running_var.tolist() == [0.75] * 3
@@ -128,7 +136,7 @@ def fitted(parts):
 def test_checkpoint_holds_the_statistics_that_ones_have_moved(fitted):
     weights, (without, with_ones) = fitted
     name = "model.forward_modules.feature_aggregator.feature_extractor."
-    expected = timm.create_model("test_resnet")
+    expected: Any = timm.create_model("test_resnet")
     expected.load_state_dict(weights)
     assert torch.equal(without["state_dict"][f"{name}bn1.running_mean"], expected.bn1.running_mean)
     show_ones(expected, (S, S))
@@ -153,5 +161,5 @@ def test_prediction_from_a_file_sees_the_moved_statistics(fitted, parts, tmp_pat
     with torch.no_grad():
         expected = module.model(module.pre_processor.transform(images))
     np.testing.assert_allclose(scores["pred_score"], expected.pred_score, rtol=1e-5)
-    np.testing.assert_allclose(maps, expected.anomaly_map[:, 0], rtol=1e-5)
-    assert np.abs(predict(without, parts[1], 2)[1] - maps).max() > 1e-3
+    np.testing.assert_allclose(np.asarray(maps), expected.anomaly_map[:, 0], rtol=1e-5)
+    assert np.abs(np.asarray(predict(without, parts[1], 2)[1]) - np.asarray(maps)).max() > 1e-3

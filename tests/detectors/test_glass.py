@@ -230,7 +230,9 @@ def test_optimisers_are_the_two_of_the_specification_even_without_weights():
 def test_first_weights_are_those_of_the_original():
     """Its ``init_weight`` draws linear weights, and names the batch norm of images only: the rest is PyTorch's."""
     torch.manual_seed(0)
-    model = GlassModel(["layer2"], "test_resnet", pre_trained=False, target_embed_dim=300, discriminator_hidden=200)
+    model: Any = GlassModel(
+        ["layer2"], "test_resnet", pre_trained=False, target_embed_dim=300, discriminator_hidden=200
+    )
     hidden, norm = model.discriminator.body.block1[:2]
     assert (norm.weight == 1).all() and not norm.bias.any()
     for linear, n_in, n_out in ((model.projection.layers[0], 300, 300), (hidden, 300, 200)):
@@ -588,7 +590,7 @@ def test_distribution_of_a_real_category(shared_data, caplog):
     bilinear = Image.Resampling.BILINEAR
     pixels = [np.asarray(Image.open(file).convert("RGB").resize((256, 256), bilinear)) for file in files]
     images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2) / 255
-    module = small_glass()
+    module = small_glass(256)
     mean_image = module.model.survey(module.pre_processor.transform(batch) for batch in images.split(8))
     with caplog.at_level(logging.INFO, "shopfloor.detectors.glass"):
         assert module._choose_distribution(mean_image) == "manifold"
@@ -849,7 +851,7 @@ def losses_by_hand(model, images, seed, radius_has_gradient=False):
     )
     centre = torch.cat([model.center] * len(images))
     normal = torch.cat([local[target == 0] - centre[target == 0], good - centre])
-    radius = normal.square().sum(1).sqrt().quantile(0.75)
+    radius: Any = normal.square().sum(1).sqrt().quantile(0.75)
     radius = radius if radius_has_gradient else radius.item()
 
     noisy = good + torch.randn_like(good) * model.gaussian_noise_std
