@@ -230,9 +230,8 @@ def test_optimisers_are_the_two_of_the_specification_even_without_weights():
 def test_first_weights_are_those_of_the_original():
     """Its ``init_weight`` draws linear weights, and names the batch norm of images only: the rest is PyTorch's."""
     torch.manual_seed(0)
-    model: Any = GlassModel(
-        ["layer2"], "test_resnet", pre_trained=False, target_embed_dim=300, discriminator_hidden=200
-    )
+    sizes: dict[str, Any] = {"target_embed_dim": 300, "discriminator_hidden": 200}
+    model: Any = GlassModel(["layer2"], "test_resnet", pre_trained=False, **sizes)
     hidden, norm = model.discriminator.body.block1[:2]
     assert (norm.weight == 1).all() and not norm.bias.any()
     for linear, n_in, n_out in ((model.projection.layers[0], 300, 300), (hidden, 300, 200)):
@@ -668,7 +667,7 @@ def test_mean_image_is_the_mean_of_the_batches_unnormalised_means(train):
     module = small_glass()
     batches = images_of(train).split(3)  # three, three and two
     mean_image = module.model.survey(module.pre_processor.transform(batch) for batch in batches)
-    expected = sum(batch.mean(0) for batch in batches) / 3
+    expected = torch.stack([batch.mean(0) for batch in batches]).mean(0)
     np.testing.assert_allclose(mean_image, expected, atol=1e-6)
     assert (mean_image - images_of(train).mean(0)).abs().max() > 1e-3
 
@@ -851,8 +850,8 @@ def losses_by_hand(model, images, seed, radius_has_gradient=False):
     )
     centre = torch.cat([model.center] * len(images))
     normal = torch.cat([local[target == 0] - centre[target == 0], good - centre])
-    radius: Any = normal.square().sum(1).sqrt().quantile(0.75)
-    radius = radius if radius_has_gradient else radius.item()
+    quantile = normal.square().sum(1).sqrt().quantile(0.75)
+    radius = quantile if radius_has_gradient else quantile.item()
 
     noisy = good + torch.randn_like(good) * model.gaussian_noise_std
     for number in range(1, model.step + 1):
