@@ -25,7 +25,8 @@ LARGEST_DIFFERENCE = 1e-3
 #: Modules by the package that brings them, where the names differ.
 MODULES = {
     "huggingface-hub": "huggingface_hub", "kedro-datasets": "kedro_datasets", "opencv-python-headless": "cv2",
-    "pillow": "PIL", "scikit-learn": "sklearn", "typing-extensions": "typing_extensions", "vl-convert-python": "vl_convert",
+    "pillow": "PIL", "scikit-learn": "sklearn", "typing-extensions": "typing_extensions",
+    "vl-convert-python": "vl_convert",
 }  # fmt: skip
 
 #: What a run does not import: kedro-viz shows pipelines, dask-jobqueue asks batch systems for workers.
