@@ -89,6 +89,6 @@ def test_a_checkpoint_with_code_costs_its_cells_and_does_not_run_it(finished: Pa
     with pytest.raises(FailedNodesError) as error:
         run(finished, "model_evaluation", only_missing=True)
     assert not target.exists()
-    assert str(checkpoint) in error.value.message and "delete it" in error.value.message
+    assert str(checkpoint) in error.value.message and "Delete it" in error.value.message
     pickle.loads(checkpoint.read_bytes())
     assert target.exists(), "the payload is a real one"
