@@ -169,8 +169,8 @@ def path_inside(root: Path, folder: Path, value: str) -> str:
         raise ValueError(f"path {value} leaves the root")
     path = folder / value
     inside = path.relative_to(root)
-    below = [root.joinpath(*inside.parts[:depth]) for depth in range(1, len(inside.parts) + 1)]
-    if any(map(_leads_elsewhere, below)):  # to resolve every path would take most of the time of a listing
+    below_root = (path, *path.parents)[: len(inside.parts)]
+    if any(map(_leads_elsewhere, below_root)):  # to resolve every path would take most of the time of a listing
         try:
             is_inside = path.resolve().is_relative_to(root.resolve())
         except (OSError, RuntimeError) as error:  # a loop of links
